@@ -1,0 +1,3 @@
+module scs.observer/lab/pause
+
+go 1.26.0
