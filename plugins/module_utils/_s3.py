@@ -65,7 +65,9 @@ class Storage:
             try:
                 ssl.create_default_context(cadata=self.ca_certificate)
             except (ssl.SSLError, ValueError) as error:
-                raise ObserverError("The option ca_certificate holds no readable certificate. Give the authority's certificate as PEM text, not a path.") from error
+                raise ObserverError(
+                    "The option ca_certificate holds no readable certificate. Give the authority's certificate as PEM text, not a path."
+                ) from error
 
     @property
     def name(self) -> str:
@@ -178,9 +180,7 @@ def _client(storage: Storage) -> t.Iterator[_Client]:
     }
     # newer clients add checksums that many servers which are not AWS refuse; older ones do not know these options
     settings |= {
-        name: "when_required"
-        for name in ("request_checksum_calculation", "response_checksum_validation")
-        if name in botocore.config.Config.OPTION_DEFAULTS
+        name: "when_required" for name in ("request_checksum_calculation", "response_checksum_validation") if name in botocore.config.Config.OPTION_DEFAULTS
     }
     with contextlib.ExitStack() as stack:
         verify: str | None = None
@@ -307,7 +307,7 @@ class _Client:
             return f"The proxy on the way to the S3 server at {endpoint} cannot be reached. Check HTTPS_PROXY and NO_PROXY."
         if isinstance(error, (botocore.exceptions.ConnectTimeoutError, botocore.exceptions.ReadTimeoutError)):
             return f"The S3 server at {endpoint} does not answer in time. Check host, port, firewall, and that it runs."
-        if isinstance(error, botocore.exceptions.HTTPClientError):
+        if isinstance(error, (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError)):
             return f"The S3 server at {endpoint} cannot be reached. Check host, port, name resolution, and that it runs."
         return f"The S3 {self._storage.name} could not be asked ({type(error).__name__}). Check the options given."
 
