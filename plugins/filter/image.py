@@ -7,7 +7,6 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._images import image_list, image_reference
 

@@ -115,7 +115,6 @@ proved:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._s3 import DEFAULT_REGION, Storage, prove
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import pytest
 from ansible.errors import AnsibleFilterError
-
 from ansible_collections.scs.observer.plugins.filter.image import FilterModule
 from ansible_collections.scs.observer.plugins.module_utils._images import IMAGES
 

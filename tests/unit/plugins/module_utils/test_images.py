@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._images import IMAGES, image_list, image_reference
 

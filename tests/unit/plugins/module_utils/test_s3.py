@@ -8,10 +8,9 @@ import io
 import typing as t
 
 import pytest
-from botocore import exceptions, parsers
-
 from ansible_collections.scs.observer.plugins.module_utils import _s3
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
+from botocore import exceptions, parsers
 
 SECRET = "s3cr3t/that+must=not-show"
 
