@@ -57,7 +57,7 @@ PROGRAM_IMAGES: t.Final[t.Mapping[str, ProgramImage]] = {
     "alertmanager": ProgramImage("alertmanager", {"/bin/alertmanager": "alertmanager", "/bin/amtool": "amtool"}, "/bin/alertmanager", workdir="/alertmanager"),
     "blackbox_exporter": ProgramImage("blackbox_exporter", {"/bin/blackbox_exporter": "blackbox_exporter"}, "/bin/blackbox_exporter"),
     "node_exporter": ProgramImage("node_exporter", {"/bin/node_exporter": "node_exporter"}, "/bin/node_exporter"),
-    "kube_state_metrics": ProgramImage("kube-state-metrics", {"/kube-state-metrics": "kube-state-metrics"}, "/kube-state-metrics"),
+    "kube_state_metrics": ProgramImage("kube_state_metrics", {"/kube-state-metrics": "kube-state-metrics"}, "/kube-state-metrics"),
     # port 53 as a user who is not root
     "coredns": ProgramImage("coredns", {"/coredns": "coredns"}, "/coredns", capabilities=(_NET_BIND_SERVICE,)),
     "pause": ProgramImage("pause", {"/pause": "pause"}, "/pause", user="65535:65535"),
@@ -123,6 +123,7 @@ def build_python_image(reference: str, out: Path, workdir: Path) -> str:
         layer = _unpack(package) | layer
     for name in ("python3", "python3.11"):
         layer[f"usr/local/bin/{name}"] = Entry("link", target="/usr/bin/python3.11")
+    layer["usr/lib/ssl/cert.pem"] = Entry("link", target="/etc/ssl/certs/ca-certificates.crt")
     for name in ("bin", "lib", "lib64", "sbin"):
         layer[name] = Entry("link", target=f"usr/{name}")
     settings = {"Cmd": ["python3"], "User": NOBODY, "WorkingDir": "/", "Env": [f"PATH={_PATH}", "LANG=C.UTF-8"]}
