@@ -245,6 +245,8 @@ def connect(params: t.Mapping[str, t.Any]) -> Client:
     options = {name: params.get(name) for name in ARGUMENT_SPEC}
     auth = _create_auth_spec(None, **options)
     try:
+        # a kubeconfig read before, for another cluster, would shine through
+        kubernetes.client.Configuration.set_default(None)
         configuration = _create_configuration(auth)
         configuration.connection_pool_maxsize = CONNECTIONS
         client = kubernetes.client.ApiClient(configuration)

@@ -19,7 +19,6 @@ import secrets
 import typing as t
 
 import yaml
-
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 Body = dict[str, t.Any]
@@ -107,7 +106,7 @@ def title(body: Body) -> str:
 # --- reading ---------------------------------------------------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """Reads YAML as Kubernetes does: no dates, and no key twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[t.Any, t.Any]:
@@ -141,26 +140,27 @@ def plain(value: t.Any) -> t.Any:
     return str(value)
 
 
-def read_files(paths: t.Iterable[str]) -> list[str]:
-    """The text of each file, and of each manifest file directly in a folder; each begins with a comment that names it."""
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """The file itself, or the manifest files directly in a folder, by name."""
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file()) if path.is_dir() else [path]
+    if not files:
+        raise ObserverError(f"src: folder {path} has no file that ends in {', '.join(SUFFIXES)}: give a folder with manifests.")
+    return files
+
+
+def read_files(paths: t.Iterable[str], named: str | None = None) -> list[str]:
+    """The text of each file and of each file in a folder; each begins with a comment that names it."""
     texts = []
-    for path in map(pathlib.Path, paths):
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file()) if path.is_dir() else [path]
-        if not files:
-            raise ObserverError(f"src: folder {path} has no file that ends in {', '.join(SUFFIXES)}: give a folder with manifests.")
-        for file in files:
-            try:
-                texts.append(with_source(file.read_text(encoding="utf-8"), str(file)))
-            except FileNotFoundError as error:
-                raise ObserverError(f"src: file {file} does not exist: correct the path.") from error
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-                raise ObserverError(f"src: file {file} cannot be read: {reason}.") from error
+    for file in (file for path in paths for file in files_of(pathlib.Path(path))):
+        name = named or file
+        try:
+            texts.append(f"# Source: {name}\n{file.read_text(encoding='utf-8')}")
+        except FileNotFoundError as error:
+            raise ObserverError(f"src: file {name} does not exist: correct the path.") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise ObserverError(f"src: file {name} cannot be read: {reason}.") from error
     return texts
-
-
-def with_source(text: str, name: str) -> str:
-    return f"# Source: {name}\n{text}"
 
 
 def parse(items: t.Iterable[t.Any]) -> list[Manifest]:
@@ -241,7 +241,8 @@ def _problem(manifest: Manifest) -> str | None:
     """Why an item is no object that can be applied."""
     body = manifest.body
     if not isinstance(body, dict):
-        return f"is {'a text' if isinstance(body, str) else f'of type {type(body).__name__}'}, not an object: give a mapping with apiVersion, kind and metadata."
+        found = "a text" if isinstance(body, str) else f"of type {type(body).__name__}"
+        return f"is {found}, not an object: give a mapping with apiVersion, kind and metadata."
     for field in ("apiVersion", "kind"):
         if not isinstance(body.get(field), str) or not body[field].strip():
             return f"has no {field}."

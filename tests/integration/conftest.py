@@ -270,7 +270,12 @@ def run_playbook(tmp_path: pathlib.Path) -> t.Callable[..., Playbook]:
         out.unlink(missing_ok=True)
         tasks = [
             {"name": "Under test", module: dict(arguments), "register": "result", "ignore_errors": True},
-            {"name": "Save", "ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(out), "mode": "0600"}, "check_mode": False, "diff": False},
+            {
+                "name": "Save",
+                "ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(out), "mode": "0600"},
+                "check_mode": False,
+                "diff": False,
+            },
         ]
         play = {"name": "Test", "hosts": "localhost", "gather_facts": False, "vars": dict(variables or {}), "tasks": tasks}
         play["vars"]["ansible_python_interpreter"] = sys.executable

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, Sovereign Cloud Stack
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PRIVATE to the collection: finds O(kubeconfig) and O(src) on the controller, and hands manifests over as texts.
+
+A module's no_log hides each text of an option wherever it appears in the result. With one text for each manifest, a Secret's values never
+show up, and names, which are parts of it, do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import typing as t
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible_collections.scs.observer.plugins.module_utils import _manifests
+from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
+
+
+class ActionModule(ActionBase):
+    _supports_async = True
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result = super().run(tmp, task_vars)
+        try:
+            arguments = self._arguments(dict(self._task.args))
+        except ObserverError as error:
+            raise AnsibleActionFail(str(error)) from error
+        result.update(self._execute_module(module_name=self._task.action, module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
+        return result
+
+    def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        kubeconfig = arguments.get("kubeconfig")
+        # several kubeconfigs in one value are left to the client
+        if isinstance(kubeconfig, str) and kubeconfig and os.pathsep not in kubeconfig and self._connection.transport == "local":
+            arguments["kubeconfig"] = self._found(kubeconfig, "kubeconfig")
+        if "manifests" in arguments:
+            given = arguments["manifests"]
+            items = [] if given is None else [given] if isinstance(given, (str, t.Mapping)) else given
+            arguments["manifests"] = [item if isinstance(item, str) else json.dumps(_manifests.plain(item)) for item in items]
+        if arguments.get("src") and str(arguments.get("remote_src", "")).lower() not in ("true", "yes", "on", "1", "y", "t"):
+            src = arguments.pop("src")
+            paths = src.split(",") if isinstance(src, str) else src
+            arguments["manifests"] = [*arguments.get("manifests", []), *self._texts(paths)]
+        return arguments
+
+    def _texts(self, paths: t.Iterable[str]) -> list[str]:
+        texts: list[str] = []
+        for given in paths:
+            path = pathlib.Path(self._found(str(given).strip(), "src", decrypt=False))
+            for file in _manifests.files_of(path):
+                real = self._loader.get_real_file(str(file), decrypt=True)
+                # the name that the user knows, also for a decrypted copy
+                texts += _manifests.read_files([real], named=str(file))
+        return texts
+
+    def _found(self, path: str, option: str, *, decrypt: bool = True) -> str:
+        try:
+            found = self._find_needle("files", path)
+            return self._loader.get_real_file(found, decrypt=True) if decrypt else found
+        except AnsibleError as error:
+            raise ObserverError(f"{option}: {path} cannot be read on the controller: {str(error).splitlines()[0]}") from error
