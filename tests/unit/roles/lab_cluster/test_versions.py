@@ -43,3 +43,18 @@ def test_versions_are_pinned_by_checksums(folder: str) -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_module_comes_from_this_machine(folder: str) -> None:
     assert not re.search(r"=>\s*[./]", (PROGRAMS / folder / "go.mod").read_text())
+
+
+def required(folder: str) -> dict[str, str]:
+    """Module -> version as it is compiled: a replacement wins."""
+    text = (PROGRAMS / folder / "go.mod").read_text()
+    versions = dict(re.findall(r"^(?:require |\t)(\S+) (v\S+)(?: // indirect)?$", re.sub(r"(?ms)^exclude \(.*?^\)", "", text), re.MULTILINE))
+    replaced = dict(re.findall(r"^(?:replace |\t)(\S+) => \S+ (v\S+)$", text, re.MULTILINE))
+    return {module: replaced.get(module, version) for module, version in versions.items()}
+
+
+def test_coredns_shares_what_kubernetes_compiles_anyway() -> None:
+    coredns, kubernetes = required("coredns"), required("kubernetes")
+    excluded = set(re.findall(r"^\t(\S+) v\S+$", (PROGRAMS / "coredns" / "go.mod").read_text().partition("exclude (")[2], re.MULTILINE))
+    assert {"k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go", "golang.org/x/net"} <= excluded
+    assert {module: coredns[module] for module in excluded & coredns.keys()} == {module: kubernetes[module] for module in excluded & coredns.keys()}
