@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import threading
 import typing as t
 import urllib.parse
@@ -180,7 +181,7 @@ class Client:
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise _unreachable(self.server, error) from error
-        content = answer.data.decode("utf-8", "replace")
+        content = (answer.data or b"").decode("utf-8", "replace")
         if not 200 <= answer.status < 300:
             raise _refused(self.server, method, path, answer.status, content)
         if text:
@@ -288,9 +289,8 @@ def _unreachable(server: str, error: Exception) -> ApiError:
     cause: t.Any = error
     while isinstance(getattr(cause, "reason", None), BaseException):
         cause = cause.reason
-    text = _first_line(cause)
-    # urllib3 puts the connection's repr before the reason
-    text = text.split(">: ", 1)[-1].split("object at 0x", 1)[-1].split(": ", 1)[-1] if "object at 0x" in text else text
+    # urllib3 puts the connection before the reason
+    text = re.sub(r"^(<.*? object at 0x\w+>|HTTPS?Connection(Pool)?\(.*?\)): ", "", _first_line(cause))
     if isinstance(cause, (urllib3.exceptions.SSLError, urllib3.exceptions.ProxyError)) and cause.args:
         text = str(cause.args[-1])
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text or "doesn't match" in text:

@@ -548,7 +548,7 @@ class _Sync:
                 raise ObserverError(m.listed(f"Not gone after {self.options.wait_timeout:g} s:", lines))
             if left:
                 self._sleep(pause)
-                pause = min(pause * 1.5, 3)
+                pause = min(pause * 1.5, 2)
 
     def _wait_established(self, targets: t.Sequence[Target]) -> None:
         self._poll(targets, time.monotonic() + ESTABLISH_TIMEOUT, ESTABLISH_TIMEOUT)
@@ -569,7 +569,7 @@ class _Sync:
                 head = "Failed, so waiting is of no use:" if failed else f"Not ready after {timeout:g} s:"
                 raise ObserverError(m.listed(head, [self._unready(*entry) for entry in failed or states]))
             self._sleep(pause)
-            pause = min(pause * 1.5, 3)
+            pause = min(pause * 1.5, 2)
             pending = []
             fresh = self._each(lambda target: self._get(target.path), [target for target, _body, _state in states])
             for (target, body, _state), (_same, result) in zip(states, fresh, strict=True):

@@ -569,7 +569,7 @@ def test_as_a_task_with_check_diff_and_secrets(cluster, run_playbook):
         "files/folder/ignored.txt": "no manifest",
     }
     variables = {"password": PASSWORD, "document": document}
-    expected = [f"Namespace {space}", f"Secret {space}/file", f"Secret {space}/s", f"ConfigMap {space}/a", f"ConfigMap {space}/from-folder"]
+    expected = [f"Namespace {space}", f"Secret {space}/s", f"Secret {space}/file", f"ConfigMap {space}/a", f"ConfigMap {space}/from-folder"]
     before = len(cluster.writes())
     check = run_playbook(MODULE, arguments, "--check", "--diff", "-vvv", files=files, variables=variables)
     assert check.result["created"] == expected, check.output
