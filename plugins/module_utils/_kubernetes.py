@@ -17,7 +17,6 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.kubernetes.core.plugins.module_utils.args_common import AUTH_ARG_SPEC
-
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 if t.TYPE_CHECKING:

@@ -222,7 +222,6 @@ certificates:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.scs.observer.plugins.module_utils._certificates import (
     COMMON_NAME_FORMATS,
     USAGES,

@@ -138,7 +138,6 @@ requests:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes, _registry
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 

@@ -200,7 +200,7 @@ def test_required_collections_agree_with_the_environment() -> None:
     ranges = load("galaxy.yml")["dependencies"]
     assert set(required) == set(ranges)
     for name, version in required.items():
-        namespace, _, short = name.partition(".")
+        namespace, short = name.split(".")
         manifest = json.loads((SITE / "ansible_collections" / namespace / short / "MANIFEST.json").read_text())
         assert manifest["collection_info"]["version"] == version
         assert Version(version) in SpecifierSet(ranges[name])

@@ -13,13 +13,12 @@ import ssl
 import threading
 
 import pytest
+from ansible_collections.scs.observer.plugins.module_utils._certificates import AuthoritySpec, CertificateSpec, provide
+from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-from ansible_collections.scs.observer.plugins.module_utils._certificates import AuthoritySpec, CertificateSpec, provide
-from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 NOW = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
 DAY = datetime.timedelta(days=1)

@@ -8,7 +8,6 @@ import copy
 import json
 
 import pytest
-
 from ansible_collections.scs.observer.plugins.module_utils import _registry
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._kubernetes import ApiError
