@@ -26,7 +26,7 @@ options:
     description:
       - The objects; each entry is a mapping, a list of mappings, or a YAML or JSON text with one or more documents. Empty documents are skipped,
         lists of kind C(List) are unfolded.
-      - A text that begins with a comment C(# Source: name) is called by that name in messages.
+      - "A text that begins with a comment C(# Source: name) is called by that name in messages."
       - C(stringData) of Secrets is sent as C(data), so that keys that are removed here are removed there too.
       - The values are never logged or shown. In the diff of a Secret each value is replaced by a marker that is equal for equal values
         within this one run, and tells nothing else.
