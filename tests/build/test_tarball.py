@@ -56,7 +56,7 @@ def test_tarball_has_nothing_but_the_collection(tarball: pathlib.Path) -> None:
         if (TOP / path).is_file()
         and (
             path.startswith(("plugins/", "roles/", "playbooks/", "meta/", "inventories/", "docs/"))
-            or path in ("README.md", "LICENSE", "CHANGELOG.md", "requirements.yml", "changelogs/config.yaml", "changelogs/changelog.yaml")
+            or path in ("README.md", "LICENSE", "CHANGELOG.rst", "requirements.yml", "changelogs/config.yaml", "changelogs/changelog.yaml")
         )
     }
     assert files_of(tarball) == wanted | {"MANIFEST.json", "FILES.json"}
