@@ -10,6 +10,7 @@ import binascii
 import copy
 import dataclasses
 import datetime
+import functools
 import hashlib
 import hmac
 import json
@@ -106,23 +107,52 @@ def title(body: Body) -> str:
 # --- reading ---------------------------------------------------------------------------------------------------------------------------------------
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+@functools.cache
+def _yaml() -> t.Any:
+    """PyYAML, which is looked for only when it is needed: ansible-test imports this file without it."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise ObserverError(f"Python package 'PyYAML' cannot be imported ({error}): install it for the Python that runs this task.") from error
+    return yaml
+
+
+@functools.cache
+def _loader() -> t.Any:
     """Reads YAML as Kubernetes does: no dates, and no key twice."""
+    yaml = _yaml()
+    base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[t.Any, t.Any]:
-        seen: set[str] = set()
-        for key_node, _value in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
-                if key_node.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"key {key_node.value!r} is there twice", key_node.start_mark)
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+    class Loader(base):  # type: ignore[misc,valid-type]
+        def construct_mapping(self, node: t.Any, deep: bool = False) -> dict[t.Any, t.Any]:
+            seen: set[str] = set()
+            for key, _value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                    if key.value in seen:
+                        raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is there twice", key.start_mark)
+                    seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
+    Loader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in base.yaml_implicit_resolvers.items()
+    }
+    return Loader
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+@functools.cache
+def _dumper() -> t.Any:
+    """Writes texts of several lines as they are."""
+    yaml = _yaml()
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc,name-defined]
+        pass
+
+    def text(dumper: t.Any, value: str) -> t.Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, text)
+    return Dumper
 
 
 def plain(value: t.Any) -> t.Any:
@@ -201,8 +231,9 @@ def _documents(item: t.Any, source: str) -> t.Iterator[tuple[str, t.Any]]:
             return
         except ValueError:
             pass  # flow style YAML begins like JSON
+    yaml = _yaml()
     try:
-        documents = list(yaml.load_all(item, _Loader))
+        documents = list(yaml.load_all(item, _loader()))
     except yaml.YAMLError as error:
         # str(error) would quote the text, which may be a Secret
         mark = getattr(error, "problem_mark", None)
@@ -439,20 +470,9 @@ class Mask:
         return to_yaml(self.body(shown.content)) + shown.note
 
 
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
-
-
-_Dumper.add_representer(str, _text)
-
-
 def to_yaml(body: Body) -> str:
     first = {name: body[name] for name in ("apiVersion", "kind") if name in body}
-    return yaml.dump({**first, **{name: body[name] for name in sorted(body) if name not in first}}, Dumper=_Dumper, sort_keys=False, width=160, indent=2)
+    return _yaml().dump({**first, **{name: body[name] for name in sorted(body) if name not in first}}, Dumper=_dumper(), sort_keys=False, width=160, indent=2)
 
 
 # --- messages --------------------------------------------------------------------------------------------------------------------------------------
