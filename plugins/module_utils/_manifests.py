@@ -19,7 +19,6 @@ import re
 import secrets
 import typing as t
 
-import yaml
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 Body = dict[str, t.Any]
