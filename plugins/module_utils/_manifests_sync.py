@@ -17,8 +17,8 @@ from ansible_collections.scs.observer.plugins.module_utils._kubernetes import AP
 from ansible_collections.scs.observer.plugins.module_utils._plan import Plan, make_plan
 
 BUILT_IN_KINDS = frozenset((resource.group, resource.kind) for resource in BUILT_IN.values())
-# What the API server or a controller makes by itself is not looked for when pruning.
-NEVER_PRUNED = frozenset({"ControllerRevision", "Endpoints", "EndpointSlice", "Event", "Lease", "Node", "ReplicaSet"})
+# Nobody applies these.
+NEVER_PRUNED = frozenset({"ControllerRevision", "Event", "Lease", "Node"})
 # Made by controllers in every namespace: they hold nothing.
 IN_EVERY_NAMESPACE = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
 NAMESPACE = ("", "Namespace")
@@ -286,8 +286,10 @@ class _Sync:
         return found
 
     def _list(self, resource: Resource, namespace: str | None) -> list[Found]:
+        """Only what was applied by this collection: controllers copy labels, such as those of a Service to its Endpoints."""
         bodies = self.client.list(resource.path(namespace), labels=f"{m.SET_LABEL}={self.options.set_name}")
-        return [Found(resource, {**body, "apiVersion": resource.api_version, "kind": resource.kind}) for body in bodies]
+        found = [Found(resource, {**body, "apiVersion": resource.api_version, "kind": resource.kind}) for body in bodies]
+        return [entry for entry in found if m.owned_fields(entry.body) is not None]
 
     def _dry_run(self, targets: t.Sequence[Target], everything: t.Sequence[Target], *, nothing_written: bool = True) -> None:
         """Fills in what each object is and would be; one error names all that can't be applied."""

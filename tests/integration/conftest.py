@@ -262,7 +262,14 @@ class Playbook:
 def run_playbook(tmp_path: pathlib.Path) -> t.Callable[..., Playbook]:
     """Runs one task by the real ansible-playbook; gives back what it printed and what the task returned."""
 
-    def run(module: str, arguments: t.Mapping[str, t.Any], *flags: str, files: t.Mapping[str, str] | None = None, variables: t.Any = None) -> Playbook:
+    def run(
+        module: str,
+        arguments: t.Mapping[str, t.Any],
+        *flags: str,
+        files: t.Mapping[str, str] | None = None,
+        variables: t.Mapping[str, t.Any] | None = None,
+        defaults: t.Mapping[str, t.Any] | None = None,
+    ) -> Playbook:
         for name, text in (files or {}).items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
@@ -277,7 +284,14 @@ def run_playbook(tmp_path: pathlib.Path) -> t.Callable[..., Playbook]:
                 "diff": False,
             },
         ]
-        play = {"name": "Test", "hosts": "localhost", "gather_facts": False, "vars": dict(variables or {}), "tasks": tasks}
+        play = {
+            "name": "Test",
+            "hosts": "localhost",
+            "gather_facts": False,
+            "vars": dict(variables or {}),
+            "module_defaults": dict(defaults or {}),
+            "tasks": tasks,
+        }
         play["vars"]["ansible_python_interpreter"] = sys.executable
         (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
         ansible = pathlib.Path(sys.executable).parent / "ansible-playbook"

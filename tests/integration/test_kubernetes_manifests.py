@@ -431,6 +431,21 @@ def test_prune_removes_what_has_left_the_set_and_nothing_else(cluster, run, spac
     assert "goes" not in left
 
 
+def test_prune_leaves_what_controllers_gave_the_same_label(cluster, run, space):
+    manifests = [workload(space, "Deployment", "d"), service(space, "d")]
+    run(manifests, set_name="copied")
+    wait_for_pods(cluster, space, 1)
+    paths = (f"/api/v1/namespaces/{space}/endpoints/d", f"/apis/discovery.k8s.io/v1/namespaces/{space}/endpointslices?labelSelector=scs.observer/set=copied")
+    deadline = time.monotonic() + 10
+    while cluster.request("GET", paths[0])[0] != 200 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert cluster.request("GET", paths[0])[1]["metadata"]["labels"]["scs.observer/set"] == "copied"
+    assert cluster.request("GET", paths[1])[1]["items"]
+    again = run(manifests, set_name="copied", prune=True)
+    assert again.lists == ([], [], [])
+    assert again.outcome.kept == []
+
+
 def test_prune_with_no_manifests_is_refused(run):
     with pytest.raises(ObserverError, match="state: absent"):
         run([], set_name="p", prune=True)
@@ -583,12 +598,26 @@ def test_as_a_task_with_check_diff_and_secrets(cluster, run_playbook):
     changed = run_playbook(MODULE, arguments, "--diff", "-vvv", files=files, variables={**variables, "password": "another-long-password"})
     assert changed.result["updated"] == [f"Secret {space}/s"]
     assert "<hidden " in changed.output
-    for output in (check.output, made.output, again.output, changed.output):
+    secret["immutable"] = True
+    assert run_playbook(MODULE, arguments, files=files, variables=variables).result["changed"]
+    refused = run_playbook(MODULE, arguments, "--diff", "-vvv", files=files, variables={**variables, "password": "another-long-password"})
+    assert refused.result["failed"]
+    assert f"kubectl delete secret s -n {space}" in refused.result["msg"]
+    for output in (check.output, made.output, again.output, changed.output, refused.output):
         for value in (PASSWORD, "another-long-password"):
             assert value not in output
             assert base64.b64encode(value.encode()).decode()[:16] not in output
     stored = cluster.request("GET", f"/api/v1/namespaces/{space}/secrets/s")[1]["data"]["password"]
-    assert base64.b64decode(stored).decode() == "another-long-password"
+    assert base64.b64decode(stored).decode() == PASSWORD
+    assert run_playbook(MODULE, {**arguments, "state": "absent", "wait": True, "wait_timeout": 60}, "--diff", "-vvv", variables=variables, files=files).result[
+        "deleted"
+    ] == [*sorted(expected[1:]), expected[0]]
+
+
+def test_connection_from_the_action_groups_defaults(cluster, run_playbook, space):
+    defaults = {"group/scs.observer.kubernetes": {"kubeconfig": cluster.kubeconfig}}
+    done = run_playbook(MODULE, {"manifests": config_map(space, "a", x="1")}, defaults=defaults)
+    assert done.result["created"] == [f"ConfigMap {space}/a"], done.output
 
 
 @pytest.mark.parametrize(
