@@ -51,7 +51,7 @@ def find_program(name: str) -> str:
     folders = [os.environ.get("SCS_OBSERVER_BIN"), str(CACHE / "bin"), str(CACHE / "tmpbin"), os.environ.get("PATH")]
     found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
     if not found:
-        pytest.skip(f"{name} is not built: run 'make lab-programs', or set SCS_OBSERVER_BIN to the folder that has it")
+        pytest.skip(f"{name} is not built: 'make demo' builds it, or set SCS_OBSERVER_BIN to the folder that has it")
     return found
 
 

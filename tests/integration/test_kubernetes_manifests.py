@@ -265,7 +265,7 @@ def test_a_set_of_sixty_unchanged_objects_takes_less_than_a_second(run, space):
     manifests += [workload(space, "Deployment", f"d{number}", replicas=0) for number in range(10)]
     run(manifests, set_name="sixty")
     time.sleep(1)
-    runs = [run(manifests, set_name="sixty") for _ in range(3)]
+    runs = [run(manifests, set_name="sixty") for _run in range(3)]
     assert all(not again.outcome.changed for again in runs)
     assert runs[0].client.requests <= 60 + 4
     print(f"60 unchanged objects: {[round(again.seconds, 2) for again in runs]} s, {runs[0].client.requests} requests")
@@ -521,7 +521,7 @@ def test_what_does_not_get_ready_is_named_with_its_reason(cluster, run):
     assert "violates PodSecurity" in text
     assert f"StatefulSet {space}/s: " in text
     assert "FailedCreate" in text
-    assert f"Deployment {space}/idle" not in text.split("Done before")[0]
+    assert f"Deployment {space}/idle" not in text.partition("Done before")[0]
 
 
 def set_pod_status(cluster: t.Any, space: str, name: str, status: dict[str, t.Any]) -> None:

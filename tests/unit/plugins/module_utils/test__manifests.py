@@ -111,7 +111,7 @@ def test_plain_gives_json_types():
 
     value = {"a": (1, 2.5, None, True), 3: {Text("x")}, "d": datetime.date(2026, 1, 2), "b": b"y", "g": (number for number in (1, 2))}
     assert m.plain(value) == {"a": [1, 2.5, None, True], "3": ["x"], "d": "2026-01-02", "b": "y", "g": [1, 2]}
-    assert type(m.plain({"a": Text("x")})["a"]) is str
+    assert not isinstance(m.plain({"a": Text("x")})["a"], Text)
 
 
 def test_files_and_folders(tmp_path):
