@@ -70,7 +70,7 @@ def test_playbooks_run_by_name(installed: pathlib.Path, tmp_path: pathlib.Path) 
     names = [f"scs.observer.{name}" for name in PLAYBOOKS]
     listed = ansible("playbook", "--inventory", str(inventory), "--list-tasks", *names, cwd=tmp_path, collections=installed)
     for name in PLAYBOOKS:
-        assert f"playbook: scs.observer.{name}\n" in listed
+        assert f"observer/playbooks/{name}.yml\n" in listed
     ansible("playbook", "--inventory", str(inventory), "--syntax-check", *names, cwd=tmp_path, collections=installed)
 
 

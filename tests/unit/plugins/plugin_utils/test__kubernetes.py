@@ -8,7 +8,7 @@ import types
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.scs.observer.plugins.action._kubernetes import ActionModule
+from ansible_collections.scs.observer.plugins.plugin_utils._kubernetes import ActionModule
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 
