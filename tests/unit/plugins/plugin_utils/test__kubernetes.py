@@ -8,8 +8,8 @@ import types
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible_collections.scs.observer.plugins.plugin_utils._kubernetes import ActionModule
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
+from ansible_collections.scs.observer.plugins.plugin_utils._kubernetes import ActionModule
 
 
 @pytest.fixture
