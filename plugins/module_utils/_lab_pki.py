@@ -11,10 +11,17 @@ import ipaddress
 import typing as t
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
+
+try:
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+except ImportError as error:
+    IMPORT_ERROR: ImportError | None = error
+else:
+    IMPORT_ERROR = None
 
 LIFETIME = datetime.timedelta(days=365)
 
@@ -46,6 +53,8 @@ class Authority(Pair):
 
     @classmethod
     def create(cls, common_name: str) -> Authority:
+        if IMPORT_ERROR is not None:
+            raise ObserverError(f"Python package 'cryptography' cannot be imported ({IMPORT_ERROR}): install it for the Python that runs this task")
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)

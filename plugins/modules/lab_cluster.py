@@ -19,6 +19,7 @@ author:
 attributes:
   check_mode:
     support: full
+    description: In check mode nothing is made or removed; RV(ignore:changed) says whether it would be.
   diff_mode:
     support: none
     description: The message says what is made or removed.
@@ -38,7 +39,8 @@ options:
     default: /var/lib/scs-observer-lab
   index:
     description:
-      - Number from 1 to 89 that decides the addresses. The node is 10.200.0.(10 + index), its Services are in 10.(100 + index).0.0/16, its pods in 172.20.(index).0/24.
+      - Number from 1 to 89 that decides the addresses. The node is 10.200.0.(10 + index),
+        its Services are in 10.(100 + index).0.0/16, its pods in 172.20.(index).0/24.
       - The lowest free one by default.
     type: int
   source:

@@ -26,7 +26,8 @@ options:
   name:
     description:
       - The program, which is the name of a folder below O(source).
-      - One of V(alertmanager), V(blackbox_exporter), V(coredns), V(kube_state_metrics), V(kubernetes), V(node_exporter), V(pause), V(prometheus), V(thanos) and V(versitygw).
+      - One of V(alertmanager), V(blackbox_exporter), V(coredns), V(kube_state_metrics), V(kubernetes), V(node_exporter), V(pause),
+        V(prometheus), V(thanos) and V(versitygw).
     type: str
     required: true
   source:

@@ -17,6 +17,7 @@ author:
 attributes:
   check_mode:
     support: full
+    description: In check mode nothing is started or removed; RV(ignore:changed) says whether it would be.
   diff_mode:
     support: none
     description: There is nothing to compare but whether it runs.
