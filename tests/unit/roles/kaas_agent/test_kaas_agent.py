@@ -139,11 +139,7 @@ class Rendered:
         return [item for item in self.objects if item["kind"] in kinds]
 
     def one(self, kind: str, name: str, namespace: str | None = None) -> dict[str, t.Any]:
-        found = [
-            item
-            for item in self.all(kind)
-            if item["metadata"]["name"] == name and (namespace is None or item["metadata"].get("namespace") == namespace)
-        ]
+        found = [item for item in self.all(kind) if item["metadata"]["name"] == name and (namespace is None or item["metadata"].get("namespace") == namespace)]
         assert len(found) == 1, f"{kind} {name}: {len(found)}"
         return found[0]
 
