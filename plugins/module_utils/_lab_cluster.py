@@ -282,6 +282,8 @@ def _write_configuration(cluster: Cluster, spec: Spec) -> None:
         "imageGCHighThresholdPercent": 100,
         "maxPods": 200,
         "serializeImagePulls": False,
+        # The default, /var/log/pods, is one folder for all clusters of the machine, and each kubelet would remove the others' logs.
+        "podLogsDir": f"{state}/log/pods",
         "syncFrequency": "10s",
         "configMapAndSecretChangeDetectionStrategy": "Watch",
     }
@@ -318,6 +320,10 @@ state = "{state}/run/containerd"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
 """
+
+
+# The controller manager makes volumes for root alone (0750), and there is no fsGroup for a hostPath; other provisioners give 0777.
+VOLUME_MODES = "while sleep 0.2; do find /tmp/hostpath_pv -mindepth 1 -maxdepth 1 ! -perm 0777 -exec chmod 0777 {} + 2>/dev/null; done"
 
 
 def _programs(cluster: Cluster, spec: Spec) -> list[Program]:
@@ -403,6 +409,7 @@ def _programs(cluster: Cluster, spec: Spec) -> list[Program]:
             priority=40,
         ),
         component("kube-proxy", f"--config={state}/kube-proxy.yaml", priority=40),
+        Program("volume-modes", ("/bin/sh", "-c", VOLUME_MODES), priority=30),
     ]
 
 

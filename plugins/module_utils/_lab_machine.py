@@ -41,12 +41,13 @@ set -e
 state=$1; python=$2
 until [ -n "$(ip route show default)" ]; do sleep 0.02; done
 mount --make-rshared /
-mkdir -p "$state/tmp" "$state/run" "$state/cni-results"
+mkdir -p "$state/tmp" "$state/run" "$state/cni-results" "$state/log/containers"
 chmod 1777 "$state/tmp"
 mount --bind "$state/tmp" /tmp
-mkdir -p /run/netns /var/lib/cni
+mkdir -p /run/netns /var/lib/cni /var/log/containers
 mount -t tmpfs -o mode=755 tmpfs /run/netns
 mount --bind "$state/cni-results" /var/lib/cni
+mount --bind "$state/log/containers" /var/log/containers
 for setting in net/ipv4/ip_forward net/ipv4/conf/all/route_localnet net/bridge/bridge-nf-call-iptables; do
   [ ! -e "/proc/sys/$setting" ] || echo 1 > "/proc/sys/$setting"
 done

@@ -47,7 +47,8 @@ SOURCES: dict[str, Source] = {
     "coredns": Source("github.com/coredns/coredns", package="."),
     "pause": Source("", package="."),
     "versitygw": Source("github.com/versity/versitygw", package="."),
-    "thanos": Source("github.com/thanos-io/thanos", tags=("netgo",), linker=(f"-X {_PROMETHEUS}.Version={{version}}",)),
+    # Without slicelabels, which its own releases set too, the labels it shares with gRPC buffers are read as another type, and it crashes.
+    "thanos": Source("github.com/thanos-io/thanos", tags=("netgo", "slicelabels"), linker=(f"-X {_PROMETHEUS}.Version={{version}}",)),
     # Only the discoveries that the roles use: the others are two thirds of the build.
     "prometheus": Source(
         "github.com/prometheus/prometheus",
@@ -120,8 +121,18 @@ class Build:
             shutil.rmtree(partial)
             raise ObserverError(f"'go build' of {self.name} in {self.folder} failed: {result.stderr.strip()[-1500:]}")
         partial.rename(self.output)
+        self.link()
         self._drop_older()
         return time.monotonic() - begin
+
+    def link(self) -> None:
+        """C(cache)/bin holds the newest of every program, for people and for tests."""
+        folder = self.cache / "bin"
+        folder.mkdir(exist_ok=True)
+        for program in self.output.iterdir():
+            partial = folder / f".{program.name}-{os.getpid()}"
+            partial.symlink_to(program)
+            partial.rename(folder / program.name)
 
     def _drop_older(self) -> None:
         for path in self.output.parent.glob(f"{self.name}-*"):
