@@ -57,6 +57,9 @@ format: .venv/.up-to-date  ## let ruff put the Python code in order
 	ruff check --quiet --fix . || true
 	ruff format --quiet .
 
+changelog: .venv/.up-to-date  ## take new fragments, plugins and roles into the changelog of galaxy.yml's version
+	antsibull-changelog release --update-existing --reload-plugins
+
 preflight:
 	@tools/preflight
 
@@ -76,4 +79,4 @@ clean-cache:  ## remove the cache: built programs, Go's modules, lab images
 	chmod -R u+w $(SCS_OBSERVER_CACHE) 2>/dev/null || true
 	rm -rf $(SCS_OBSERVER_CACHE)
 
-.PHONY: help demo demo-down test lint sanity unit build integration end_to_end format preflight system venv clean clean-cache
+.PHONY: help demo demo-down test lint sanity unit build integration end_to_end format changelog preflight system venv clean clean-cache
