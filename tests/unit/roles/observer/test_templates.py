@@ -1,0 +1,693 @@
+# Copyright: (c) 2026, Sovereign Cloud Stack
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role observer would write, rendered without a cluster: all variants and all bad inputs by one run of Ansible, one host each."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[4]
+ROLE = ROOT / "roles" / "observer"
+PODS = ("Deployment", "StatefulSet")
+SECRETS = {
+    "s3": "s3-secret-key-0451",
+    "ca key": "agents-key-0452",
+    "inside key": "inside-key-0453",
+    "grafana": "grafana-password-0454",
+    "heartbeat": "https://heartbeat.example.com/token-0455",
+    "webhook": "https://chat.example.com/token-0456",
+    "oauth": "oauth-secret-0457",
+    "alertmanager": "alertmanager-password-0458",
+}
+
+GIVEN: dict[str, t.Any] = {
+    "observer_s3_endpoint": "https://s3.example.com:7070/",
+    "observer_s3_bucket": "observer",
+    "observer_s3_access_key": "access",
+    "observer_s3_secret_key": SECRETS["s3"],
+    "observer_receive_public_url": "https://receive.example.com:19291",
+    "__observer_read": {"resources": []},
+    "__observer_certificates": {
+        "authorities": {
+            "agents-ca": {"certificate": "agents certificate", "private_key": SECRETS["ca key"]},
+            "inside-ca": {"certificate": "inside certificate", "private_key": SECRETS["inside key"]},
+        },
+        "certificates": {
+            "inside-tls": {"certificate": "certificate", "private_key": "key", "authority_certificate": "inside certificate"},
+            "receive-server-tls": {"certificate": "certificate", "private_key": "key", "authority_certificate": "inside certificate"},
+        },
+    },
+}
+
+SITE: dict[str, t.Any] = {
+    "observer_profile": "production",
+    "observer_namespace": "monitoring",
+    "observer_create_namespace": False,
+    "observer_name": "site-a",
+    "observer_replicas": {"thanos_receive": 5, "thanos_query": 3},
+    "observer_resources": {"thanos_receive": {"limits": {"memory": "16Gi"}}},
+    "observer_storage_class": "fast",
+    "observer_storage_classes": {"thanos_compact": "cheap"},
+    "observer_storage_sizes": {"thanos_receive": "300Gi"},
+    "observer_node_selector": {"role": "monitoring"},
+    "observer_tolerations": [{"key": "monitoring", "operator": "Exists"}],
+    "observer_priority_class": "important",
+    "observer_image_prefix": "registry.example.com/mirror",
+    "observer_images": {"grafana": "registry.example.com/grafana@sha256:" + "0" * 64},
+    "observer_image_pull_secrets": ["site"],
+    "observer_http_proxy": "http://proxy.example.com:3128",
+    "observer_https_proxy": "http://proxy.example.com:3128",
+    "observer_no_proxy": ["s3.example.com"],
+    "observer_s3_ca_certificate": "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n",
+    "observer_s3_prefix": "a/b",
+    "observer_receive_service_type": "NodePort",
+    "observer_receive_node_port": 30291,
+    "observer_receive_source_ranges": ["192.0.2.0/24"],
+    "observer_receive_limits": {"head_series_limit": 7},
+    "observer_receive_limits_clusters": {"c7": {"size_bytes_limit": 1}, "c8": {"head_series_limit": 9}},
+    "observer_receive_shuffle_shard_size": 3,
+    "observer_receive_server_certificate": "given certificate",
+    "observer_receive_server_private_key": "given key",
+    "observer_receive_server_ca_certificate": "given authority",
+    "observer_alert_for": {"KaaSClusterDown": "17m"},
+    "observer_alertmanager_global": {"resolve_timeout": "5m"},
+    "observer_alertmanager_receivers": [{"name": "chat", "webhook_configs": [{"url": SECRETS["webhook"]}]}, {"name": "nobody"}],
+    "observer_alertmanager_routes": [{"receiver": "nobody", "matchers": ['cluster="c7"']}],
+    "observer_alertmanager_heartbeat_url": SECRETS["heartbeat"],
+    "observer_alertmanager_external_url": "https://alerts.example.com/",
+    "observer_grafana_url": "https://grafana.example.com/",
+    "observer_grafana_admin_password": SECRETS["grafana"],
+    "observer_grafana_settings": {"auth.generic_oauth": {"enabled": True, "client_secret": SECRETS["oauth"]}},
+    "observer_query_external_url": "https://query.example.com",
+    "observer_query_endpoints": [{"address": "sidecar.example.com:10901", "strict": True}],
+    "observer_services": [
+        {"name": "registry", "url": "https://registry.example.com/health", "module": "http_2xx"},
+        {"name": "git", "url": "git.example.com:22", "module": "tcp_connect"},
+    ],
+    "observer_prometheus_scrape_configs": [{"job_name": "ceph", "static_configs": [{"targets": ["ceph.example.com:9283"]}]}],
+    "observer_pages_from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+}
+
+VARIANTS: dict[str, dict[str, t.Any]] = {
+    "small": {},
+    "production": {"observer_profile": "production"},
+    "site": SITE,
+    "existing": {
+        "observer_alertmanager_enabled": False,
+        "observer_alertmanager_urls": ["https://alerts.example.com/alertmanager", "http://192.0.2.9:9093"],
+        "observer_alertmanager_http_config": {"basic_auth": {"username": "observer", "password": SECRETS["alertmanager"]}},
+        "observer_grafana_enabled": False,
+        "observer_network_policies": False,
+    },
+}
+
+RECEIVERS = [{"name": "chat"}]
+# what is wrong -> variables, and words that the one line must hold
+BAD: dict[str, tuple[dict[str, t.Any], tuple[str, ...]]] = {
+    "no-bucket": ({"observer_s3_bucket": ""}, ("observer_s3_bucket",)),
+    "no-endpoint": ({"observer_s3_endpoint": ""}, ("observer_s3_endpoint",)),
+    "no-secret-key": ({"observer_s3_secret_key": ""}, ("observer_s3_secret_key",)),
+    "no-receive-url": ({"observer_receive_public_url": ""}, ("observer_receive_public_url",)),
+    "plain-s3": ({"observer_s3_endpoint": "http://s3.example.com"}, ("observer_s3_endpoint", "https://")),
+    "s3-ca-path": ({"observer_s3_ca_certificate": "/etc/ssl/ca.crt"}, ("observer_s3_ca_certificate", "path")),
+    "prefix-slash": ({"observer_s3_prefix": "a/"}, ("observer_s3_prefix", "slash")),
+    "duration": ({"observer_retention_raw": "30 days"}, ("observer_retention_raw", "30 days")),
+    "observer-name": ({"observer_name": "Site_A"}, ("observer_name", "Site_A", "RFC 1123")),
+    "namespace": ({"observer_namespace": "-x"}, ("observer_namespace", "RFC 1123")),
+    "factor-above-replicas": ({"observer_receive_replication_factor": 3}, ("observer_receive_replication_factor is 3", "there are 1 receives")),
+    "factor-even": ({"observer_receive_replication_factor": 2, "observer_replicas": {"thanos_receive": 3}}, ("observer_receive_replication_factor is 2",)),
+    "unknown-component": ({"observer_replicas": {"thanos_recieve": 3}}, ("thanos_recieve", "thanos_receive")),
+    "two-compactors": ({"observer_replicas": {"thanos_compact": 2}}, ("observer_replicas.thanos_compact is 2",)),
+    "no-pods": ({"observer_replicas": {"thanos_query": 0}}, ("observer_replicas.thanos_query", "from 1 on")),
+    "unknown-image": ({"observer_images": {"thanoss": "x"}}, ("thanoss",)),
+    "image-prefix": ({"observer_image_prefix": "https://registry.example.com/"}, ("observer_image_prefix",)),
+    "receive-http": ({"observer_receive_public_url": "http://receive.example.com"}, ("observer_receive_public_url", "https://")),
+    "public-name": ({"observer_receive_public_names": ["https://receive.example.com"]}, ("observer_receive_public_names",)),
+    "cluster-id": ({"observer_receive_limits_clusters": {"Cluster_7": {}}}, ("Cluster_7", "RFC 1123")),
+    "unknown-limit": ({"observer_receive_limits_clusters": {"c7": {"series": 1}}}, ("observer_receive_limits_clusters.c7", "series")),
+    "small-batches": ({"observer_receive_limits": {"series_limit": 100}}, ("series_limit is 100", "2000")),
+    "grace": ({"observer_receive_termination_grace_period": 30}, ("observer_receive_termination_grace_period", "300")),
+    "certificate-alone": ({"observer_receive_server_certificate": "x"}, ("observer_receive_server_certificate", "all three or none")),
+    "renewal": ({"observer_certificate_days": 20}, ("observer_certificate_renew_before_days (30)",)),
+    "rule-file": ({"observer_rule_files": ["/nowhere/x.yaml"]}, ("/nowhere/x.yaml",)),
+    "unknown-alert": ({"observer_alert_for": {"KaasClusterDown": "5m"}}, ("KaasClusterDown", "KaaSClusterDown")),
+    "alert-duration": ({"observer_alert_for": {"KaaSClusterDown": "soon"}}, ("observer_alert_for.KaaSClusterDown", "soon")),
+    "receiver-twice": ({"observer_alertmanager_receivers": RECEIVERS * 2}, ("chat", "2 times")),
+    "receiver-reserved": ({"observer_alertmanager_receivers": [{"name": "heartbeat"}]}, ("'heartbeat'",)),
+    "receiver-unknown": ({"observer_alertmanager_receivers": RECEIVERS, "observer_alertmanager_routes": [{"receiver": "mail"}]}, ("'mail'",)),
+    "alertmanager-url": (
+        {"observer_alertmanager_enabled": False, "observer_alertmanager_urls": ["alerts:9093"]},
+        ("observer_alertmanager_urls", "alerts:9093"),
+    ),
+    "service-twice": ({"observer_services": [{"name": "web", "url": "https://a.example"}, {"name": "web", "url": "https://b.example"}]}, ("web", "2 times")),
+    "service-name": ({"observer_services": [{"name": "Web Site", "url": "https://a.example"}]}, ("Web Site", "RFC 1123")),
+    "service-url": ({"observer_services": [{"name": "web", "url": "a.example"}]}, ("web", "a.example")),
+    "service-module": ({"observer_services": [{"name": "web", "url": "https://a.example", "module": "icmp"}]}, ("web", "icmp")),
+    "endpoint": ({"observer_query_endpoints": [{"address": "https://sidecar:10901"}]}, ("observer_query_endpoints", "https://sidecar:10901")),
+    "endpoint-strict": ({"observer_query_endpoints": [{"address": "dns+sidecar:10901", "strict": True}]}, ("strict",)),
+    "tool": ({"observer_amtool": "/nowhere/amtool"}, ("observer_amtool", "/nowhere/amtool")),
+}
+
+PLAYBOOK = """
+- hosts: variants
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        dest: "{{ folder }}/{{ inventory_hostname }}.json"
+        content: "{{ {'manifests': dict(__observer_templates | zip(lookup('ansible.builtin.template', *(__observer_templates
+          | map('regex_replace', '^(.*)$', role ~ '/templates/\\\\1.yml.j2')), wantlist=True))),
+          'problems': lookup('ansible.builtin.template', role ~ '/templates/_problems.j2') | split('\\n') | map('trim') | select | list,
+          'alertmanager': lookup('ansible.builtin.template', role ~ '/templates/_alertmanager_config.yml.j2'),
+          'rules': lookup('ansible.builtin.template', role ~ '/templates/_rules.yml.j2'),
+          'authorities': __observer_authorities, 'requests': __observer_certificate_requests} | to_json }}"
+- hosts: bad
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        dest: "{{ folder }}/{{ inventory_hostname }}.json"
+        content: "{{ {'problems': lookup('ansible.builtin.template', role ~ '/templates/_problems.j2') | split('\\n') | map('trim') | select | list}
+          | to_json }}"
+"""
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, t.Any]]:
+    folder = tmp_path_factory.mktemp("rendered")
+    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | yaml.safe_load((ROLE / "vars/main.yml").read_text())
+    local = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "role": str(ROLE),
+        "role_path": str(ROLE),
+        "folder": str(folder),
+    }
+    inventory = {
+        "all": {"vars": defaults | GIVEN | local},
+        "variants": {"hosts": VARIANTS},
+        "bad": {"hosts": {name: variables for name, (variables, words) in BAD.items()}},
+    }
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    (folder / "playbook.yml").write_text(PLAYBOOK)
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), "--forks", "4", str(folder / "playbook.yml")]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def objects(rendered: dict[str, dict[str, t.Any]], variant: str) -> list[dict[str, t.Any]]:
+    return objects_of(rendered, variant)
+
+
+def objects_of(rendered: dict[str, dict[str, t.Any]], variant: str) -> list[dict[str, t.Any]]:
+    return [found for text in rendered[variant]["manifests"].values() for found in yaml.safe_load_all(text) if found]
+
+
+def named(objects: list[dict[str, t.Any]], kind: str, name: str) -> dict[str, t.Any]:
+    (found,) = [item for item in objects if item["kind"] == kind and item["metadata"]["name"] == name]
+    return found
+
+
+def workloads(objects: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    return [item for item in objects if item["kind"] in PODS]
+
+
+def containers(objects: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    return [container for workload in workloads(objects) for container in workload["spec"]["template"]["spec"]["containers"]]
+
+
+def args_of(objects: list[dict[str, t.Any]], name: str) -> list[str]:
+    (found,) = [container for container in containers(objects) if container["name"] == name]
+    return found["args"]
+
+
+def program(name: str) -> str:
+    cache = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache/scs-observer"))
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), str(cache / "bin"), str(cache / "tmpbin")]))
+    if not found:
+        pytest.skip(f"{name} is not built here")
+    return found
+
+
+# Every variant
+
+
+def test_no_variant_has_a_problem(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
+    assert rendered[variant]["problems"] == []
+
+
+def test_every_component_is_there(objects: list[dict[str, t.Any]], variant: str) -> None:
+    expected = {
+        *("prometheus", "thanos-receive", "thanos-query", "thanos-query-frontend", "thanos-store", "thanos-compact", "thanos-ruler", "thanos-bucket-web"),
+        *("blackbox-exporter", "kaas-metric-importer", "alertmanager", "grafana"),
+    }
+    if variant == "existing":
+        expected -= {"alertmanager", "grafana"}
+    assert {item["metadata"]["name"] for item in workloads(objects)} == expected
+
+
+def test_no_object_is_there_twice(objects: list[dict[str, t.Any]]) -> None:
+    names = [(item["kind"], item["metadata"]["name"]) for item in objects]
+    assert len(names) == len(set(names))
+
+
+def test_everything_lies_in_the_namespace(objects: list[dict[str, t.Any]], variant: str) -> None:
+    namespace = (GIVEN | VARIANTS[variant]).get("observer_namespace", "observer")
+    assert {item["metadata"].get("namespace") for item in objects if item["kind"] != "Namespace"} == {namespace}
+    assert bool([item for item in objects if item["kind"] == "Namespace"]) is (variant != "site")
+    assert not [item for item in objects if item["kind"].startswith("Cluster")]
+
+
+def test_the_namespace_enforces_restricted(rendered: dict[str, dict[str, t.Any]]) -> None:
+    assert named(objects_of(rendered, "small"), "Namespace", "observer")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_pods_satisfy_restricted(objects: list[dict[str, t.Any]]) -> None:
+    for workload in workloads(objects):
+        spec = workload["spec"]["template"]["spec"]
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert context["runAsUser"] > 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
+        assert {next(key for key in volume if key != "name") for volume in spec["volumes"]} <= {"configMap", "secret", "emptyDir", "projected"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert not any("hostPort" in port for port in container.get("ports", []))
+
+
+def test_a_token_is_mounted_only_where_the_api_is_asked(objects: list[dict[str, t.Any]]) -> None:
+    with_token = {item["metadata"]["name"] for item in workloads(objects) if item["spec"]["template"]["spec"]["automountServiceAccountToken"]}
+    assert with_token == {"prometheus", "kaas-metric-importer"}
+    accounts = {item["metadata"]["name"] for item in objects if item["kind"] == "ServiceAccount"}
+    assert {item["spec"]["template"]["spec"]["serviceAccountName"] for item in workloads(objects)} == accounts
+    rules = {item["metadata"]["name"]: item["rules"] for item in objects if item["kind"] == "Role"}
+    assert rules == {
+        "prometheus": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}],
+        "kaas-metric-importer": [
+            {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["kaas-clusters"], "verbs": ["get", "list", "watch"]},
+        ],
+    }
+
+
+def test_requests_and_limits(objects: list[dict[str, t.Any]]) -> None:
+    for container in containers(objects):
+        assert set(container["resources"]["requests"]) == {"cpu", "memory"}, container["name"]
+        assert "memory" in container["resources"]["limits"], container["name"]
+
+
+def test_probes_and_named_ports(objects: list[dict[str, t.Any]]) -> None:
+    for container in containers(objects):
+        assert "livenessProbe" in container, container["name"]
+        ports = {port["name"]: port for port in container.get("ports", [])}
+        assert len(ports) == len(container.get("ports", []))
+        if ports:
+            assert container["readinessProbe"]["httpGet"]["port"] in ports
+    for workload in workloads(objects):
+        names = [port["name"] for container in workload["spec"]["template"]["spec"]["containers"] for port in container.get("ports", [])]
+        assert len(names) == len(set(names)), workload["metadata"]["name"]
+
+
+def test_services_point_at_named_ports_of_a_pod(objects: list[dict[str, t.Any]]) -> None:
+    for service in [item for item in objects if item["kind"] == "Service"]:
+        selected = [
+            workload for workload in workloads(objects) if service["spec"]["selector"].items() <= workload["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        assert len(selected) == 1, service["metadata"]["name"]
+        names = {port["name"] for container in selected[0]["spec"]["template"]["spec"]["containers"] for port in container.get("ports", [])}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
+
+
+def test_only_receive_is_meant_for_the_outside(objects: list[dict[str, t.Any]]) -> None:
+    outside = [item["metadata"]["name"] for item in objects if item["kind"] == "Service" and item["spec"]["type"] != "ClusterIP"]
+    assert outside == ["thanos-receive-remote-write"]
+    (port,) = named(objects, "Service", "thanos-receive-remote-write")["spec"]["ports"]
+    assert port["targetPort"] == "remote-write"
+
+
+def test_stateful_sets_find_their_service_and_claims(objects: list[dict[str, t.Any]]) -> None:
+    services = {item["metadata"]["name"] for item in objects if item["kind"] == "Service"}
+    for workload in [item for item in objects if item["kind"] == "StatefulSet"]:
+        assert workload["spec"]["serviceName"] in services
+        (claim,) = workload["spec"]["volumeClaimTemplates"]
+        assert claim["metadata"]["labels"]["scs.observer/set"] == "observer"
+        assert claim["spec"]["resources"]["requests"]["storage"]
+
+
+def test_volumes_exist(objects: list[dict[str, t.Any]]) -> None:
+    existing = {(item["kind"], item["metadata"]["name"]) for item in objects}
+    for workload in workloads(objects):
+        spec = workload["spec"]["template"]["spec"]
+        for volume in spec["volumes"]:
+            if "configMap" in volume:
+                assert ("ConfigMap", volume["configMap"]["name"]) in existing
+            if "secret" in volume:
+                assert ("Secret", volume["secret"]["secretName"]) in existing
+        names = {volume["name"] for volume in spec["volumes"]} | {claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", [])}
+        used = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        assert used == names, workload["metadata"]["name"]
+
+
+def test_a_disruption_budget_where_there_are_replicas(objects: list[dict[str, t.Any]]) -> None:
+    budgets = {item["metadata"]["name"] for item in objects if item["kind"] == "PodDisruptionBudget"}
+    assert budgets == {item["metadata"]["name"] for item in workloads(objects) if item["spec"]["replicas"] > 1}
+
+
+def test_network_policies(objects: list[dict[str, t.Any]], variant: str) -> None:
+    policies = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
+    if variant == "existing":
+        assert not policies
+        return
+    assert policies.pop("default-deny") == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert set(policies) == {item["metadata"]["name"] for item in workloads(objects)}
+    for name, policy in policies.items():
+        for rule in policy["ingress"]:
+            assert "from" in rule or (name == "thanos-receive" and rule["ports"] == [{"port": 19291}])
+
+
+def test_no_secret_outside_of_secrets(rendered: dict[str, dict[str, t.Any]], objects: list[dict[str, t.Any]], variant: str) -> None:
+    text = json.dumps([item for item in objects if item["kind"] != "Secret"])
+    assert not [name for name, value in SECRETS.items() if value in text]
+    secrets = json.dumps(
+        [base64.b64decode(value).decode() for item in objects if item["kind"] == "Secret" for value in item["data"].values()],
+    )
+    wanted = {"site": SECRETS.keys() - {"alertmanager"}, "existing": {"s3", "ca key", "inside key", "alertmanager"}}.get(
+        variant, {"s3", "ca key", "inside key"}
+    )
+    assert {name for name, value in SECRETS.items() if value in secrets} == wanted
+
+
+def test_secrets_hold_data_only(objects: list[dict[str, t.Any]]) -> None:
+    assert not [item for item in objects if item["kind"] == "Secret" and "stringData" in item]
+
+
+def test_nobody_skips_verification(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
+    text = json.dumps(rendered[variant])
+    assert "skip_verify" not in text.replace("insecure_skip_verify: false", "")
+    assert "skip-verify" not in text
+
+
+def test_every_grpc_server_wants_a_certificate_of_the_inside(objects: list[dict[str, t.Any]]) -> None:
+    servers = [container for container in containers(objects) if any(port["name"] == "grpc" for port in container.get("ports", []))]
+    assert {container["name"] for container in servers} == {"thanos-receive", "thanos-query", "thanos-store", "thanos-ruler", "thanos-sidecar"}
+    for container in servers:
+        assert {"--grpc-server-tls-client-ca=/etc/observer/inside/ca.crt", "--grpc-server-tls-min-version=1.3"} <= set(container["args"])
+
+
+def test_receive_takes_the_tenant_from_the_certificate_alone(objects: list[dict[str, t.Any]]) -> None:
+    args = args_of(objects, "thanos-receive")
+    assert {
+        "--remote-write.server-tls-client-ca=/etc/observer/agents/ca.crt",
+        "--remote-write.server-tls-min-version=1.3",
+        "--receive.tenant-certificate-field=commonName",
+        "--receive.tenant-label-name=cluster",
+        "--receive.capnproto-address=127.0.0.1:19391",
+        "--receive.hashrings-algorithm=ketama",
+        "--receive.hashrings-file-refresh-interval=30s",
+        '--label=receive_replica="$(POD_NAME)"',
+    } <= set(args)
+    spec = named(objects, "StatefulSet", "thanos-receive")["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] >= 300
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    # never the authority's key
+    assert volumes["agents-ca"]["secret"]["items"] == [{"key": "tls.crt", "path": "ca.crt"}]
+    for workload in workloads(objects):
+        for volume in workload["spec"]["template"]["spec"]["volumes"]:
+            if "secret" in volume and volume["secret"]["secretName"].endswith("-ca"):
+                assert volume["secret"]["items"] == [{"key": "tls.crt", "path": "ca.crt"}]
+
+
+def test_receive_knows_itself_in_the_hashring(objects: list[dict[str, t.Any]]) -> None:
+    (ring,) = json.loads(named(objects, "ConfigMap", "thanos-receive")["data"]["hashrings.json"])
+    (own,) = [arg.partition("=")[2] for arg in args_of(objects, "thanos-receive") if arg.startswith("--receive.local-endpoint=")]
+    replicas = named(objects, "StatefulSet", "thanos-receive")["spec"]["replicas"]
+    assert ring["endpoints"] == [own.replace("$(POD_NAME)", f"thanos-receive-{number}") for number in range(replicas)]
+    factor = int(next(arg.partition("=")[2] for arg in args_of(objects, "thanos-receive") if arg.startswith("--receive.replication-factor=")))
+    assert factor <= replicas
+
+
+def test_reserved_names_and_labels_are_closed(objects: list[dict[str, t.Any]]) -> None:
+    drop, rename, remove = yaml.safe_load(named(objects, "ConfigMap", "thanos-receive")["data"]["relabel.yml"])
+    for name in ("kaas", "kaas_cluster_info", "ALERTS", "ALERTS_FOR_STATE", "probe_success"):
+        assert re.fullmatch(drop["regex"], name)
+    for name in ("up", "kube_pod_info", "ALERTSX"):
+        assert not re.fullmatch(drop["regex"], name)
+    replicas = {arg.partition("=")[2] for arg in args_of(objects, "thanos-query") if arg.startswith("--query.replica-label=")}
+    for label in {"cluster", "infrastructure", "observer"} | replicas:
+        assert re.fullmatch(rename["regex"], label)
+        assert re.fullmatch(remove["regex"], label)
+    assert (drop["action"], rename["action"], remove["action"]) == ("drop", "labelmap", "labeldrop")
+
+
+def test_only_what_receives_write_twice_is_merged_for_ever(objects: list[dict[str, t.Any]]) -> None:
+    args = args_of(objects, "thanos-compact")
+    assert [arg for arg in args if "replica-label" in arg] == ["--deduplication.replica-label=receive_replica"]
+    assert named(objects, "StatefulSet", "thanos-compact")["spec"]["replicas"] == 1
+
+
+def test_query_knows_every_pod_with_a_store_api(objects: list[dict[str, t.Any]], variant: str) -> None:
+    config = yaml.safe_load(named(objects, "ConfigMap", "thanos-query")["data"]["endpoints.yml"])
+    assert config["default_client_config"]["tls_config"]["min_version"] == "1.3"
+    expected = set()
+    for name in ("prometheus", "thanos-receive", "thanos-store", "thanos-ruler"):
+        spec = named(objects, "StatefulSet", name)["spec"]
+        namespace = (GIVEN | VARIANTS[variant]).get("observer_namespace", "observer")
+        expected |= {f"{name}-{number}.{spec['serviceName']}.{namespace}.svc:10901" for number in range(spec["replicas"])}
+    assert expected <= {endpoint["address"] for endpoint in config["endpoints"]}
+
+
+def test_own_series_never_carry_a_cluster(objects: list[dict[str, t.Any]]) -> None:
+    config = yaml.safe_load(named(objects, "ConfigMap", "prometheus")["data"]["prometheus.yml"])
+    assert set(config["global"]["external_labels"]) == {"observer", "prometheus_replica"}
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert jobs["kaas-metric-importer"]["honor_labels"] is True
+    assert not any(job.get("honor_labels") for name, job in jobs.items() if name != "kaas-metric-importer")
+    assert "cluster" not in {rule.get("target_label") for job in jobs.values() for rule in job.get("relabel_configs", [])}
+
+
+# Single variants
+
+
+def test_profiles(rendered: dict[str, dict[str, t.Any]]) -> None:
+    small = {item["metadata"]["name"]: item["spec"]["replicas"] for item in workloads(objects_of(rendered, "small"))}
+    production = {item["metadata"]["name"]: item["spec"]["replicas"] for item in workloads(objects_of(rendered, "production"))}
+    assert set(small.values()) == {1}
+    assert {name: number for name, number in production.items() if number > 1} == {
+        "prometheus": 2,
+        "thanos-receive": 3,
+        "thanos-query": 2,
+        "thanos-query-frontend": 2,
+        "thanos-store": 2,
+        "thanos-ruler": 2,
+        "alertmanager": 3,
+        "blackbox-exporter": 2,
+    }
+    assert "--receive.replication-factor=1" in args_of(objects_of(rendered, "small"), "thanos-receive")
+    assert "--receive.replication-factor=3" in args_of(objects_of(rendered, "production"), "thanos-receive")
+
+
+def test_alertmanagers_know_each_other(rendered: dict[str, dict[str, t.Any]]) -> None:
+    peers = [arg for arg in args_of(objects_of(rendered, "production"), "alertmanager") if arg.startswith("--cluster.peer=")]
+    assert len(peers) == 3
+    assert not [arg for arg in args_of(objects_of(rendered, "small"), "alertmanager") if arg.startswith("--cluster.peer=")]
+
+
+def test_every_image_goes_through_the_mirror(rendered: dict[str, dict[str, t.Any]]) -> None:
+    images = {container["image"] for container in containers(objects_of(rendered, "site"))}
+    assert all(image.startswith("registry.example.com/") for image in images)
+    assert SITE["observer_images"]["grafana"] in images
+    for workload in workloads(objects_of(rendered, "site")):
+        spec = workload["spec"]["template"]["spec"]
+        assert spec["imagePullSecrets"] == [{"name": "site"}]
+        assert spec["priorityClassName"] == "important"
+        assert spec["nodeSelector"] == {"role": "monitoring"}
+        assert spec["tolerations"]
+
+
+def test_who_talks_to_the_outside_knows_the_proxy(rendered: dict[str, dict[str, t.Any]]) -> None:
+    proxied = {
+        container["name"]: {entry["name"]: entry["value"] for entry in container.get("env", []) if "PROXY" in entry["name"]}
+        for container in containers(objects_of(rendered, "site"))
+    }
+    assert {name for name, found in proxied.items() if found} == {
+        *("thanos-receive", "thanos-sidecar", "thanos-store", "thanos-compact", "thanos-ruler", "thanos-bucket-web"),
+        *("alertmanager", "blackbox-exporter", "grafana"),
+    }
+    assert proxied["thanos-store"]["HTTPS_PROXY"] == "http://proxy.example.com:3128"
+    assert {".svc", "127.0.0.1", "s3.example.com"} <= set(proxied["thanos-store"]["NO_PROXY"].split(","))
+    assert not [entry for container in containers(objects_of(rendered, "small")) for entry in container.get("env", []) if "PROXY" in entry["name"]]
+
+
+def test_limits(rendered: dict[str, dict[str, t.Any]]) -> None:
+    write = yaml.safe_load(named(objects_of(rendered, "site"), "ConfigMap", "thanos-receive")["data"]["limits.yml"])["write"]
+    assert write["default"]["head_series_limit"] == 7
+    assert write["default"]["request"]["series_limit"] >= 2000
+    assert write["tenants"] == {"c7": {"request": {"size_bytes_limit": 1}}, "c8": {"head_series_limit": 9}}
+    assert write["global"]["meta_monitoring_url"] == "http://prometheus.monitoring.svc:9090"
+    assert write["global"]["meta_monitoring_limit_query"].endswith("/ 3")
+    assert yaml.safe_load(named(objects_of(rendered, "small"), "ConfigMap", "thanos-receive")["data"]["limits.yml"])["write"]["tenants"] == {}
+
+
+def test_the_site_s_wishes(rendered: dict[str, dict[str, t.Any]]) -> None:
+    objects = objects_of(rendered, "site")
+    claims = {item["metadata"]["name"]: item["spec"]["volumeClaimTemplates"][0]["spec"] for item in objects if item["kind"] == "StatefulSet"}
+    assert claims["thanos-receive"]["resources"]["requests"]["storage"] == "300Gi"
+    assert claims["thanos-receive"]["storageClassName"] == "fast"
+    assert claims["thanos-compact"]["storageClassName"] == "cheap"
+    assert "storageClassName" not in named(objects_of(rendered, "small"), "StatefulSet", "thanos-store")["spec"]["volumeClaimTemplates"][0]["spec"]
+    service = named(objects, "Service", "thanos-receive-remote-write")
+    assert service["spec"]["type"] == "NodePort"
+    assert service["spec"]["ports"][0]["nodePort"] == 30291
+    policy = named(objects, "NetworkPolicy", "thanos-receive")["spec"]["ingress"][-1]
+    assert policy == {"ports": [{"port": 19291}], "from": [{"ipBlock": {"cidr": "192.0.2.0/24"}}]}
+    tls = named(objects, "Secret", "receive-server-tls")["data"]
+    assert {key: base64.b64decode(value).decode() for key, value in tls.items()} == {
+        "tls.crt": "given certificate",
+        "tls.key": "given key",
+        "ca.crt": "given authority",
+    }
+    objstore = yaml.safe_load(base64.b64decode(named(objects, "Secret", "objstore")["data"]["objstore.yml"]))
+    assert objstore["config"]["endpoint"] == "s3.example.com:7070"
+    assert objstore["config"]["http_config"]["tls_config"] == {"ca_file": "/etc/observer/objstore/ca.crt"}
+    assert objstore["prefix"] == "a/b"
+    assert objstore["config"]["insecure"] is False
+    assert [request["name"] for request in rendered["site"]["requests"]] == ["inside-tls"]
+
+
+def test_alert_for(rendered: dict[str, dict[str, t.Any]]) -> None:
+    def duration(variant: str) -> str:
+        rules = named(objects_of(rendered, variant), "ConfigMap", "thanos-ruler-rules")["data"]["kaas.yaml"]
+        return yaml.safe_load(rules)["groups"][0]["rules"][0]["for"]
+
+    assert (duration("small"), duration("site")) == ("5m", "17m")
+
+
+def test_existing_alertmanagers(rendered: dict[str, dict[str, t.Any]]) -> None:
+    secret = named(objects_of(rendered, "existing"), "Secret", "thanos-ruler")["data"]["alertmanagers.yml"]
+    first, second = yaml.safe_load(base64.b64decode(secret))["alertmanagers"]
+    assert (first["scheme"], first["static_configs"], first["path_prefix"]) == ("https", ["alerts.example.com:443"], "/alertmanager")
+    assert (second["scheme"], second["static_configs"]) == ("http", ["192.0.2.9:9093"])
+    assert first["http_config"]["basic_auth"]["username"] == "observer"
+
+
+def test_alertmanager_s_configuration(rendered: dict[str, dict[str, t.Any]]) -> None:
+    config = yaml.safe_load(rendered["site"]["alertmanager"])
+    assert config["route"]["receiver"] == "chat"
+    assert config["route"]["routes"][0]["receiver"] == "heartbeat"
+    assert all("cluster" in rule["equal"] for rule in config["inhibit_rules"])
+    assert "cluster" in config["route"]["group_by"]
+    quiet = yaml.safe_load(rendered["small"]["alertmanager"])
+    assert (quiet["route"]["receiver"], quiet["route"]["routes"][0]["receiver"]) == ("none", "none")
+
+
+def test_what_exists_is_kept_and_never_mixed(rendered: dict[str, dict[str, t.Any]]) -> None:
+    assert [(authority["certificate"], authority["private_key"]) for authority in rendered["small"]["authorities"]] == [("", ""), ("", "")]
+    assert rendered["small"]["requests"][1]["dns_names"] == ["receive.example.com", "thanos-receive-remote-write.observer.svc"]
+
+
+# Other programs judge
+
+
+def test_amtool_accepts_the_configuration(rendered: dict[str, dict[str, t.Any]], variant: str, tmp_path: pathlib.Path) -> None:
+    amtool = program("amtool")
+    (tmp_path / "alertmanager.yml").write_text(rendered[variant]["alertmanager"])
+    done = subprocess.run([amtool, "check-config", str(tmp_path / "alertmanager.yml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_promtool_accepts_the_configuration(objects: list[dict[str, t.Any]], tmp_path: pathlib.Path) -> None:
+    promtool = program("promtool")
+    (tmp_path / "prometheus.yml").write_text(named(objects, "ConfigMap", "prometheus")["data"]["prometheus.yml"])
+    done = subprocess.run([promtool, "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_promtool_accepts_the_rules(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
+    done = subprocess.run([program("promtool"), "check", "rules"], input=rendered[variant]["rules"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/rules").glob("*.yaml")), ids=lambda path: path.stem)
+def test_rules_do_what_they_say(path: pathlib.Path) -> None:
+    done = subprocess.run([program("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_is_tested_and_explained() -> None:
+    alerts = {
+        rule["alert"]: rule
+        for path in sorted((ROLE / "files/rules").glob("*.yaml"))
+        for group in yaml.safe_load(path.read_text())["groups"]
+        for rule in group["rules"]
+    }
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests/rules").glob("*.yaml"))
+    page = (ROOT / "docs/alerts.md").read_text()
+    for name, rule in alerts.items():
+        assert f"alertname: {name}" in tests
+        assert rule["labels"]["severity"] in ("none", "info", "warning", "critical")
+        assert {"summary", "description", "runbook_url"} <= set(rule["annotations"])
+        assert rule["annotations"]["runbook_url"].endswith(f"docs/alerts.md#{name.lower()}")
+        assert f"## {name}\n" in page
+
+
+@pytest.mark.parametrize(("command", "component"), [("receive", "thanos-receive"), ("query", "thanos-query"), ("query-frontend", "thanos-query-frontend")])
+def test_thanos_knows_every_flag(objects: list[dict[str, t.Any]], command: str, component: str) -> None:
+    known_flags(args_of(objects, component), program("thanos"), command)
+
+
+@pytest.mark.parametrize(
+    ("command", "component"),
+    [
+        ("store", "thanos-store"),
+        ("compact", "thanos-compact"),
+        ("rule", "thanos-ruler"),
+        ("sidecar", "thanos-sidecar"),
+        ("tools bucket web", "thanos-bucket-web"),
+    ],
+)
+def test_thanos_knows_every_flag_of_the_bucket(objects: list[dict[str, t.Any]], command: str, component: str) -> None:
+    known_flags(args_of(objects, f"thanos-{component}"), program("thanos"), command)
+
+
+HIDDEN = {"--receive.limits-config-file", "--compact.enable-vertical-compaction"}
+
+
+def known_flags(args: list[str], binary: str, command: str) -> None:
+    words = command.split()
+    assert args[: len(words)] == words
+    done = subprocess.run([binary, *words, "--help"], capture_output=True, text=True, check=False)
+    known = set(re.findall(r"--(?:\[no-\])?([a-z0-9][a-z0-9.-]*)", done.stdout + done.stderr))
+    given = {arg.partition("=")[0] for arg in args[len(words) :]}
+    assert not {flag for flag in given - HIDDEN if flag.removeprefix("--") not in known}
+
+
+# Bad input
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line(rendered: dict[str, dict[str, t.Any]], case: str) -> None:
+    (problem,) = rendered[case]["problems"]
+    for word in BAD[case][1]:
+        assert word in problem
+    assert not [name for name, value in SECRETS.items() if value in problem]
