@@ -12,6 +12,7 @@ import typing as t
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 SHOWN = 3  # series that a message names
+QUERY_SHOWN = 300
 
 
 class QueryError(ObserverError):
@@ -133,9 +134,10 @@ def ask(
             sleep(delay)
     elapsed = clock() - begin
     tried = f"after {elapsed:.1f} s and {retries + 1} attempts" if retries else "at the only attempt"
+    asked = query if len(query) <= QUERY_SHOWN else f"{query[:QUERY_SHOWN]}..."
     if error is not None:
-        raise NotMet(f"{error} Given up {tried}; the query was {query}", Result(Answer(()), retries + 1, elapsed)) from error
-    message = f"Expected {expectation}, found {shortfall}, {tried}, from {backend.title}. The query was {query}"
+        raise NotMet(f"{error} Given up {tried}; the query was {asked}", Result(Answer(()), retries + 1, elapsed)) from error
+    message = f"Expected {expectation}, found {shortfall}, {tried}, from {backend.title}. The query was {asked}"
     raise NotMet(message, Result(answer, retries + 1, elapsed))
 
 

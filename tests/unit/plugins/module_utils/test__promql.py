@@ -94,6 +94,13 @@ def test_long_answers_are_shortened_in_messages():
         Scripted(vector(*[{"n": str(number)} for number in range(1000)])).ask(max_series=5)
 
 
+def test_long_queries_are_shortened_in_messages():
+    with pytest.raises(NotMet) as caught:
+        ask(Scripted(vector()), "x" * 5000, Expectation(1))
+    assert str(caught.value).endswith("x" * 300 + "...")
+    assert len(str(caught.value)) < 500
+
+
 def test_partial_answer_is_not_taken_for_gone():
     thanos = Scripted(vector(warnings=["receive store does not answer"]), vector())
     assert thanos.ask(max_series=0, retries=5).attempts == 2
