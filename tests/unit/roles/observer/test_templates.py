@@ -108,8 +108,15 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
         "observer_alertmanager_enabled": False,
         "observer_alertmanager_urls": ["https://alerts.example.com/alertmanager", "http://192.0.2.9:9093"],
         "observer_alertmanager_http_config": {"basic_auth": {"username": "observer", "password": SECRETS["alertmanager"]}},
-        "observer_grafana_enabled": False,
-        "observer_network_policies": False,
+        # as text, as "-e" gives them
+        "observer_grafana_enabled": "false",
+        "observer_network_policies": "no",
+        "observer_receive_service_type": "NodePort",
+        "observer_receive_node_port": "30333",
+        "observer_receive_replication_factor": "1",
+        "observer_receive_shuffle_shard_size": "0",
+        "observer_receive_termination_grace_period": "300",
+        "observer_certificate_days": "90",
     },
 }
 
