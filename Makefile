@@ -9,7 +9,7 @@ SHELL := /bin/bash
 
 PLAYBOOK := ANSIBLE_STDOUT_CALLBACK=scs.observer.progress ansible-playbook -i inventories/lab
 PYTEST := pytest
-CHECKS := lint sanity
+CHECKS := lint sanity molecule
 SUITES := $(wildcard tests/unit tests/build tests/integration tests/end_to_end)
 # more words for pytest or ansible-playbook, as in: make unit ARGS='-k plan -x'
 ARGS ?=
@@ -23,7 +23,7 @@ demo: preflight .venv/.up-to-date system  ## an Observer and two KaaS clusters o
 demo-down: .venv/.up-to-date  ## take the demo away: no process, namespace, mount, cgroup or link is left
 	@$(PLAYBOOK) playbooks/lab.yml -e lab_state=absent $(ARGS)
 
-test: .venv/.up-to-date system  ## lint, sanity and all suites below; ends with pytest's summary
+test: .venv/.up-to-date system  ## lint, sanity, molecule and all suites below; ends with pytest's summary
 	@failed=(); \
 	for check in $(CHECKS); do $(MAKE) --no-print-directory $$check || failed+=($$check); done; \
 	$(PYTEST) $(SUITES) $(ARGS) || failed+=(pytest); \
@@ -53,6 +53,9 @@ integration: .venv/.up-to-date system  ## against real programs: API server, Tha
 end_to_end: .venv/.up-to-date system  ## against the whole lab
 	$(PYTEST) tests/end_to_end $(ARGS)
 
+molecule: .venv/.up-to-date system  ## the scenarios below molecule/
+	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test --all
+
 format: .venv/.up-to-date  ## let ruff put the Python code in order
 	ruff check --quiet --fix . || true
 	ruff format --quiet .
@@ -79,4 +82,4 @@ clean-cache:  ## remove the cache: built programs, Go's modules, lab images
 	chmod -R u+w $(SCS_OBSERVER_CACHE) 2>/dev/null || true
 	rm -rf $(SCS_OBSERVER_CACHE)
 
-.PHONY: help demo demo-down test lint sanity unit build integration end_to_end format changelog preflight system venv clean clean-cache
+.PHONY: help demo demo-down test lint sanity unit build integration end_to_end molecule format changelog preflight system venv clean clean-cache

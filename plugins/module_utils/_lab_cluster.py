@@ -406,6 +406,8 @@ def _programs(cluster: Cluster, spec: Spec) -> list[Program]:
             f"--cert-dir={state}/kubelet/pki",
             f"--hostname-override={cluster.name}",
             f"--node-ip={cluster.address}",
+            # cAdvisor would look at the machine's own containerd, and show no container's labels.
+            f"--containerd={state}/run/containerd.sock",
             priority=40,
         ),
         component("kube-proxy", f"--config={state}/kube-proxy.yaml", priority=40),
