@@ -15,8 +15,6 @@ import time
 import typing as t
 from pathlib import Path
 
-import yaml
-
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._images import IMAGES
 from ansible_collections.scs.observer.plugins.module_utils._lab_machine import Machine, Program, lock, remove_bridge_when_unused, run
@@ -198,7 +196,8 @@ def _wait(done: t.Callable[[], bool], end: float, cluster: Cluster, program: str
         if cluster.machine.pid is None:
             raise ObserverError(f"lab cluster {cluster.name} ended while it started; see {cluster.state}/log/machine.log and supervisord.log")
         if time.monotonic() > end:
-            raise ObserverError(f"lab cluster {cluster.name}: waited in vain for {what}. Last of {cluster.state}/log/{program}.log:\n{cluster.machine.log_tail(program)}")
+            last = cluster.machine.log_tail(program)
+            raise ObserverError(f"lab cluster {cluster.name}: waited in vain for {what}. Last of {cluster.state}/log/{program}.log:\n{last}")
         time.sleep(0.1)
 
 
@@ -221,24 +220,30 @@ def _write_pki(cluster: Cluster) -> None:
     make_key_pair(pki, "service-account")
 
 
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
 def _write_kubeconfig(cluster: Cluster, path: Path, authority: Authority, user: str, organization: str | None = None) -> None:
     pair = authority.issue(user, organization=organization)
-    encode = lambda pem: base64.b64encode(pem).decode()  # noqa: E731
     content = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": cluster.name, "cluster": {"server": f"https://{cluster.address}:6443", "certificate-authority-data": encode(authority.certificate_pem)}}],
-        "users": [{"name": user, "user": {"client-certificate-data": encode(pair.certificate_pem), "client-key-data": encode(pair.key_pem)}}],
+        "clusters": [
+            {"name": cluster.name, "cluster": {"server": f"https://{cluster.address}:6443", "certificate-authority-data": _base64(authority.certificate_pem)}}
+        ],
+        "users": [{"name": user, "user": {"client-certificate-data": _base64(pair.certificate_pem), "client-key-data": _base64(pair.key_pem)}}],
         "contexts": [{"name": cluster.name, "context": {"cluster": cluster.name, "user": user}}],
         "current-context": cluster.name,
     }
     path.touch(mode=0o600)
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(json.dumps(content))
 
 
 def _write_configuration(cluster: Cluster, spec: Spec) -> None:
     state = cluster.state
-    (state / "audit-policy.yaml").write_text(yaml.safe_dump({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}))
+    audit = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": [{"level": "Metadata"}]}
+    (state / "audit-policy.yaml").write_text(json.dumps(audit))
     (state / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     network = {
         "cniVersion": "0.4.0",
@@ -287,7 +292,7 @@ def _write_configuration(cluster: Cluster, spec: Spec) -> None:
         "syncFrequency": "10s",
         "configMapAndSecretChangeDetectionStrategy": "Watch",
     }
-    (state / "kubelet.yaml").write_text(yaml.safe_dump(kubelet))
+    (state / "kubelet.yaml").write_text(json.dumps(kubelet))
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -299,7 +304,7 @@ def _write_configuration(cluster: Cluster, spec: Spec) -> None:
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "iptables": {"minSyncPeriod": "0s"},
     }
-    (state / "kube-proxy.yaml").write_text(yaml.safe_dump(proxy))
+    (state / "kube-proxy.yaml").write_text(json.dumps(proxy))
 
 
 CONTAINERD = """version = 2

@@ -135,10 +135,10 @@ class Machine:
         (self.state / "log").mkdir(exist_ok=True)
         self._make_cgroup()
         self._write_supervisor_configuration(programs)
+        namespaces = ("unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--propagation", "private")
         with (self.state / "log" / "machine.log").open("ab") as log:
             outer = subprocess.Popen(
-                ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--propagation", "private"]
-                + ["sh", "-c", INIT, "machine", str(self.state), sys.executable],
+                [*namespaces, "sh", "-c", INIT, "machine", str(self.state), sys.executable],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -288,7 +288,7 @@ def _wait_until(done: t.Callable[[], bool], seconds: float, message: str) -> Non
 
 def _remove_folder(folder: str) -> bool:
     try:
-        os.rmdir(folder)
+        Path(folder).rmdir()
     except FileNotFoundError:
         return True
     except OSError as error:

@@ -43,7 +43,10 @@ def _prometheus_version(module_version: str) -> str:
 
 
 SOURCES: dict[str, Source] = {
-    "kubernetes": Source("k8s.io/kubernetes", linker=(f"-X {_KUBERNETES}.gitVersion=v{{version}}", f"-X {_KUBERNETES}.gitMajor=1", f"-X {_KUBERNETES}.gitMinor={{minor}}")),
+    "kubernetes": Source(
+        "k8s.io/kubernetes",
+        linker=(f"-X {_KUBERNETES}.gitVersion=v{{version}}", f"-X {_KUBERNETES}.gitMajor=1", f"-X {_KUBERNETES}.gitMinor={{minor}}"),
+    ),
     "coredns": Source("github.com/coredns/coredns", package="."),
     "pause": Source("", package="."),
     "versitygw": Source("github.com/versity/versitygw", package="."),
@@ -122,7 +125,7 @@ class Build:
         partial = self.output.with_name(f"{self.output.name}.partial-{os.getpid()}")
         partial.mkdir(parents=True)
         flags = linker_flags(source, (self.folder / "go.mod").read_text())
-        command = ["go", "build", "-trimpath", "-ldflags", flags, *(["-tags", ",".join(source.tags)] if source.tags else []), "-o", f"{partial}/", source.package]
+        command = ["go", "build", "-trimpath", "-ldflags", flags, "-tags", ",".join(source.tags), "-o", f"{partial}/", source.package]
         try:
             result = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
@@ -199,5 +202,5 @@ def find_archive(name: str, source: Path, cache: Path) -> Archive:
     program = PROGRAM_IMAGES[name].program
     build = find_build(program, source / program, cache)
     if not build.done:
-        raise ObserverError(f"the image {name} needs the program {program}, which is not built; build it first with the role lab_cluster's entry point programs")
+        raise ObserverError(f"the image {name} needs the program {program}; build it first with the role lab_cluster's entry point programs")
     return Archive(name, build, cache)
