@@ -26,6 +26,7 @@ import sysconfig
 import tempfile
 import time
 import typing as t
+import urllib.parse
 
 TOP = pathlib.Path(__file__).parents[1]
 BIN = pathlib.Path(sys.executable).parent
@@ -42,6 +43,7 @@ ENVIRONMENT = {
     "ANSIBLE_NOCOLOR": "1",
 }
 Rows = list[tuple[str, ...]]
+SERIES = 'sum by (cluster) (scrape_samples_post_metric_relabeling{cluster!="",observer=""})'
 
 
 def machine() -> str:
@@ -157,11 +159,8 @@ def containers(kubeconfig: pathlib.Path) -> dict[tuple[str, str], list[float]]:
 
 
 def query(kubeconfig: pathlib.Path, expression: str) -> list[tuple[dict[str, str], float]]:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(json.dumps({"query": expression}))
-        file.flush()
-        path = f"/api/v1/namespaces/observer/services/thanos-query:9090/proxy/api/v1/query?query={expression}"
-        answer = json.loads(kubectl(kubeconfig, "get", "--raw", path.replace(" ", "%20").replace('"', "%22").replace("{", "%7B").replace("}", "%7D")))
+    words = urllib.parse.urlencode({"query": expression}, quote_via=urllib.parse.quote)
+    answer = json.loads(kubectl(kubeconfig, "get", "--raw", f"/api/v1/namespaces/observer/services/thanos-query:9090/proxy/api/v1/query?{words}"))
     return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
 
 
@@ -177,9 +176,7 @@ def memory(options: argparse.Namespace) -> str:
     for name, values in sorted(found.items(), key=lambda item: -sum(item[1])):
         rows.append((f"Observer: {name}", str(len(values)), f"{max(values):.0f}", f"{sum(values):.0f}"))
     rows.append(("**Observer, all**", str(sum(map(len, found.values()))), "", f"**{sum(map(sum, found.values())):.0f}**"))
-    series = {
-        metric["cluster"]: value for metric, value in query(observer, 'sum by (cluster) (scrape_samples_post_metric_relabeling{cluster!="",observer=""})')
-    }
+    series = {metric["cluster"]: value for metric, value in query(observer, SERIES)}
     for host in listed["kaas"]["hosts"]:
         inside = containers(ROOT / lab_name(listed, host) / "kubeconfig")
         for (namespace, name), values in sorted(inside.items()):
