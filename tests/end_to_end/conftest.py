@@ -83,8 +83,12 @@ class Run:
         return [task.result for task in self.tasks if task.action.rpartition(".")[2] == module and task.status != "skipped" and host in (None, task.host)]
 
     def objects(self, *states: str, host: str | None = None) -> set[str]:
-        """Titles ("Kind namespace/name") that C(kubernetes_manifests) returned as C(created), C(updated), C(deleted) or C(unchanged)."""
-        return {title for result in self.results("kubernetes_manifests", host) for state in states for title in result.get(state, [])}
+        """Titles ("Kind namespace/name") that C(kubernetes_manifests) returned as C(created), C(updated), C(deleted) or C(unchanged).
+
+        A plan that the playbook makes for itself (C(changed_when: false)) is no change.
+        """
+        results = self.results("kubernetes_manifests", host)
+        return {title for result in results for state in states if result["changed"] or state == "unchanged" for title in result.get(state, [])}
 
 
 def _changes(result: dict[str, t.Any]) -> str:
