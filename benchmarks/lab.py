@@ -13,6 +13,7 @@ With --save the table takes its place in benchmarks/README.md. Needs root, and `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -164,34 +165,64 @@ def query(kubeconfig: pathlib.Path, expression: str) -> list[tuple[dict[str, str
     return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
 
 
-def memory(options: argparse.Namespace) -> str:
-    listed = json.loads(
-        subprocess.run(
-            [str(BIN / "ansible-inventory"), "-i", options.inventory, "--list"], cwd=TOP, env=ENVIRONMENT, capture_output=True, text=True, check=True
-        ).stdout
+def clusters(inventory: str) -> dict[str, list[tuple[str, pathlib.Path]]]:
+    """Hosts and kubeconfigs of the groups observer and kaas."""
+    message = (
+        "msg={{ group_names | intersect(['observer', 'kaas']) | first }} {{ inventory_hostname }} {{ lab_cluster_root }}/{{ lab_cluster_name }}/kubeconfig"
     )
-    observer = ROOT / lab_name(listed, listed["observer"]["hosts"][0]) / "kubeconfig"
+    command = [str(BIN / "ansible"), "-i", inventory, "observer:kaas", "-m", "ansible.builtin.debug", "-a", json.dumps({"msg": message})]
+    output = subprocess.run(command, cwd=TOP, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout
+    found: dict[str, list[tuple[str, pathlib.Path]]] = {"observer": [], "kaas": []}
+    for group, host, kubeconfig in sorted(re.findall(r"\b(observer|kaas) (\S+) (/[^\s\"']+/kubeconfig)", output)):
+        found[group].append((host, pathlib.Path(kubeconfig)))
+    return found
+
+
+def whole(machine_pid: pathlib.Path) -> float:
+    """MiB of all processes of a lab machine, memory that they share counted once (PSS)."""
+    children: dict[int, list[int]] = {}
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(process.name))
+    found, todo = 0.0, [int(machine_pid.read_text().split()[0])]
+    while todo:
+        pid = todo.pop()
+        todo += children.get(pid, [])
+        with contextlib.suppress(OSError):
+            size = re.search(r"^Pss:\s+(\d+)", pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+            found += int(size[1]) / 1024 if size else 0
+    return found
+
+
+def age(kubeconfig: pathlib.Path) -> float:
+    """Minutes since the Observer's newest pod was started."""
+    times = kubectl(kubeconfig, "-n", "observer", "get", "pods", "-o", "jsonpath={.items[*].status.startTime}").split()
+    return (datetime.datetime.now(datetime.UTC) - max(map(datetime.datetime.fromisoformat, times))).total_seconds() / 60
+
+
+def memory(options: argparse.Namespace) -> str:
+    kubeconfigs = clusters(options.inventory)
+    observer = kubeconfigs["observer"][0][1]
     rows: Rows = []
     found = {name: values for (namespace, name), values in containers(observer).items() if namespace == "observer"}
     for name, values in sorted(found.items(), key=lambda item: -sum(item[1])):
         rows.append((f"Observer: {name}", str(len(values)), f"{max(values):.0f}", f"{sum(values):.0f}"))
     rows.append(("**Observer, all**", str(sum(map(len, found.values()))), "", f"**{sum(map(sum, found.values())):.0f}**"))
     series = {metric["cluster"]: value for metric, value in query(observer, SERIES)}
-    for host in listed["kaas"]["hosts"]:
-        inside = containers(ROOT / lab_name(listed, host) / "kubeconfig")
+    for host, kubeconfig in kubeconfigs["kaas"]:
+        inside = containers(kubeconfig)
         for (namespace, name), values in sorted(inside.items()):
             if namespace.startswith("observer-agent"):
                 rows.append((f"{host}: {name}", str(len(values)), f"{max(values):.0f}", f"{sum(values):.0f}"))
         total = sum(sum(values) for (namespace, _name), values in inside.items() if namespace.startswith("observer-agent"))
         rows.append((f"**{host}, agent in all**, {series.get(host, 0):.0f} series sent", "", "", f"**{total:.0f}**"))
+    for host, kubeconfig in [*kubeconfigs["observer"], *kubeconfigs["kaas"]]:
+        rows.append((f"the whole lab cluster {host}, its control plane too (PSS)", "", "", f"{whole(kubeconfig.parent / 'machine.pid'):.0f}"))
     pods = table(("container", "pods", "largest, MiB", "sum, MiB"), rows)
-    head = query(observer, 'max by (tenant) (prometheus_tsdb_head_series{job="receive"})')
+    head = query(observer, 'max by (tenant) (prometheus_tsdb_head_series{job="thanos-receive",tenant!="default-tenant"})')
     heads = ", ".join(f"{metric.get('tenant', '?')} {value:.0f}" for metric, value in sorted(head, key=lambda item: str(item[0])))
-    return f"{pods}\n\nActive series in Receive by cluster: {heads or 'not asked'}."
-
-
-def lab_name(listed: dict[str, t.Any], host: str) -> str:
-    return str(listed["_meta"]["hostvars"][host].get("lab_cluster_name", host)).replace("{{ inventory_hostname }}", host)
+    return f"{pods}\n\nThe Observer's newest pod was {age(observer):.0f} minutes old. Active series in Receive by cluster: {heads or 'none'}."
 
 
 def demo(options: argparse.Namespace) -> str:

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, Sovereign Cloud Stack
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What README.md and the other documents say is true: commands, variables, figures and links. tests/end_to_end/test_90_readme.py runs what needs a cluster."""
+"""What README.md and the other documents say is true: commands, variables, figures and links. tests/end_to_end/test_75_readme.py runs what needs a cluster."""
 
 from __future__ import annotations
 
