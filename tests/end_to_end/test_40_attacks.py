@@ -69,7 +69,7 @@ def writer(lab: t.Any, agent: Identity) -> Writer:
     return Writer(lab.receive_url, agent)
 
 
-def mine(name: str, **labels: str) -> dict[str, str]:
+def mine(name: str, /, **labels: str) -> dict[str, str]:
     return {"__name__": f"end_to_end_{name}", "run": RUN, **labels}
 
 
