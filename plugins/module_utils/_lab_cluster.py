@@ -407,8 +407,6 @@ def _programs(cluster: Cluster, spec: Spec) -> list[Program]:
             "kubelet",
             f"--config={state}/kubelet.yaml",
             f"--kubeconfig={pki}/kubelet.kubeconfig",
-            # cAdvisor asks containerd by itself for the names of containers
-            f"--containerd={state}/run/containerd.sock",
             f"--root-dir={state}/kubelet",
             f"--cert-dir={state}/kubelet/pki",
             f"--hostname-override={cluster.name}",

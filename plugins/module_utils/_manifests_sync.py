@@ -655,7 +655,7 @@ def _explain(target: Target, error: ApiError) -> str:
 def _fail(problems: t.Sequence[str], total: int, *, nothing_written: bool = True) -> None:
     if problems:
         head = f"{len(problems)} of {total} objects cannot be applied{'; nothing was changed' if nothing_written else ''}:"
-        raise ObserverError(m.listed(head, problems))
+        raise ObserverError(f"{head} {problems[0]}" if len(problems) == 1 else m.listed(head, problems))
 
 
 def _version(body: m.Body) -> str:

@@ -45,7 +45,7 @@ def refused(lab: t.Any, everything: t.Callable[[], Everything]) -> t.Callable[..
         assert everything() == before, f"{playbook} changed something before it failed"
         assert done.failures, done.output[-2000:]
         message = str(done.failures[-1])
-        assert message in done.output or re.sub(r"\s+", " ", message) in re.sub(r"\s+", " ", done.output), f"the user does not see: {message}"
+        assert bare(message) in bare(done.output), f"the user does not see: {message}"
         assert "\n" not in message.strip(), f"one line is promised: {message}"
         assert "Traceback" not in done.output
         assert "no_log" not in message
@@ -54,6 +54,11 @@ def refused(lab: t.Any, everything: t.Callable[[], Everything]) -> t.Callable[..
         return message
 
     return run
+
+
+def bare(text: str) -> str:
+    """Without what YAML adds to a long line: breaks and doubled quotes."""
+    return re.sub(r"[\s'\"\\]+", "", text)
 
 
 def has(message: str, *words: str) -> None:
@@ -149,8 +154,7 @@ def test_api_server_that_can_not_be_reached(
     flags = ["--limit", ALPHA] if playbook == "kaas_onboard" else []
     begin = time.monotonic()
     message = refused(playbook, *flags, **{variable: path})
-    has(message, path, "127.0.0.1", "can not be used")
-    assert re.search(r"refused|reached", message), message
+    has(message, "127.0.0.1", "refused", "Check that")
     assert time.monotonic() - begin < 60, "it took too long to say so"
 
 
@@ -159,7 +163,7 @@ def test_kubeconfig_without_rights(lab: t.Any, refused: t.Callable[..., str], tm
     token = lab.kubectl(cluster, "create", "token", "default", "-n", "default").strip()
     path = kubeconfig_with(lab, cluster, tmp_path, user={"token": token})
     flags = ["--limit", ALPHA] if playbook == "kaas_onboard" else []
-    has(refused(playbook, *flags, secrets=[token], **{variable: path}), path, "forbidden", "secrets", "system:serviceaccount:default:default")
+    has(refused(playbook, *flags, secrets=[token], **{variable: path}), "forbidden", "secrets", "system:serviceaccount:default:default", "right")
 
 
 def test_receivers_that_amtool_rejects(refused: t.Callable[..., str]) -> None:
