@@ -126,7 +126,7 @@ def test_no_annotation_and_no_secret_leaves_a_cluster(lab: t.Any, kaas: t.Any) -
         {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata()},
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata(namespace=name), "stringData": {mark: f"secret-{mark}"}},
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(namespace=name), "data": {mark: f"config-{mark}"}},
-        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(namespace=name), "spec": {"containers": [container]}},
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(namespace=name), "spec": {"terminationGracePeriodSeconds": 0, "containers": [container]}},
     ]
     try:
         lab.kubectl(ALPHA, "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
@@ -139,7 +139,7 @@ def test_no_annotation_and_no_secret_leaves_a_cluster(lab: t.Any, kaas: t.Any) -
         )
         every = lab.query(f'{{__name__=~".+",cluster="{ALPHA}",observer=""}}')
     finally:
-        lab.kubectl(ALPHA, "delete", "namespace", name, "--wait=false", check=False)
+        lab.kubectl(ALPHA, "delete", "namespace", name, "--timeout=60s", check=False)
     marked = {f"{key}={value}" for one in every for key, value in one["metric"].items() if mark in key or mark in value}
     assert any(name in label for label in marked)
     told = {label for label in marked if label.partition("=")[2] != name}

@@ -42,7 +42,8 @@ def refused(lab: t.Any, everything: t.Callable[[], Everything]) -> t.Callable[..
         before = everything()
         done = lab.playbook(playbook, *flags, variables=variables, check=False)
         assert done.code != 0, f"{playbook} took what it should refuse: {variables}"
-        assert everything() == before, f"{playbook} changed something before it failed"
+        changes = differences(before, everything())
+        assert not changes, f"{playbook} changed something before it failed: {changes}"
         assert done.failures, done.output[-2000:]
         message = str(done.failures[-1])
         assert bare(message) in bare(done.output), f"the user does not see: {message}"
@@ -54,6 +55,15 @@ def refused(lab: t.Any, everything: t.Callable[[], Everything]) -> t.Callable[..
         return message
 
     return run
+
+
+def differences(before: Everything, after: Everything) -> list[str]:
+    return [
+        f"{cluster}: {title}"
+        for cluster in before
+        for title in sorted(before[cluster].keys() | after[cluster].keys())
+        if before[cluster].get(title) != after[cluster].get(title)
+    ]
 
 
 def bare(text: str) -> str:
@@ -115,9 +125,8 @@ def test_bucket_that_is_not_writable(lab: t.Any, refused: t.Callable[..., str], 
     has(message, f"'{readonly_bucket}'", "not writable", "s3:PutObject")
 
 
-@pytest.mark.parametrize("bad", ["Test_Alpha", "-alpha", "a" * 64])
-def test_id_that_is_no_label(refused: t.Callable[..., str], bad: str) -> None:
-    has(refused("kaas_onboard", "--limit", ALPHA, kaas_agent_cluster=bad), bad, "RFC 1123", "at most 63")
+def test_id_that_is_no_label(refused: t.Callable[..., str]) -> None:
+    has(refused("kaas_onboard", "--limit", ALPHA, kaas_agent_cluster="Test_Alpha"), "Test_Alpha", "RFC 1123", "at most 63")
 
 
 def test_one_id_twice(refused: t.Callable[..., str]) -> None:
@@ -171,20 +180,7 @@ def test_receivers_that_amtool_rejects(refused: t.Callable[..., str]) -> None:
     has(refused("observer", secrets=["secret-token"], observer_alertmanager_receivers=receivers), "amtool", "observer_alertmanager_receivers", "max_alert")
 
 
-def test_route_to_a_receiver_that_is_not_there(refused: t.Callable[..., str]) -> None:
-    routes = [{"receiver": "nobody", "matchers": ['severity="critical"']}]
-    has(refused("observer", observer_alertmanager_routes=routes), "'nobody'", "observer_alertmanager_receivers")
-
-
 def test_authority_without_its_key(lab: t.Any, refused: t.Callable[..., str]) -> None:
     certificate = base64.b64decode(lab.get(OBSERVER, "secret", "agents-ca", "-n", "observer")["data"]["tls.crt"]).decode()
     message = refused("observer", observer_agents_ca_certificate=certificate)
     has(message, "agents-ca", "observer_agents_ca_", "private key")
-
-
-def test_authority_with_another_one_s_key(lab: t.Any, refused: t.Callable[..., str]) -> None:
-    agents, inside = (lab.get(OBSERVER, "secret", name, "-n", "observer")["data"] for name in ("agents-ca", "inside-ca"))
-    certificate, key = base64.b64decode(agents["tls.crt"]).decode(), base64.b64decode(inside["tls.key"]).decode()
-    lines = [line for line in key.splitlines() if line and "-----" not in line]
-    message = refused("observer", secrets=lines, observer_agents_ca_certificate=certificate, observer_agents_ca_private_key=key)
-    has(message, "agents-ca", "observer_agents_ca_")
