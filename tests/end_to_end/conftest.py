@@ -298,19 +298,17 @@ def run(*command: str, stdin: str | None = None, timeout: float = 60, check: boo
 @pytest.fixture(scope="session", autouse=True)
 def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     """The clusters run; nothing is deployed in them."""
-    if os.geteuid() != 0:
-        pytest.skip("the lab needs root")
+    assert os.geteuid() == 0, "the lab needs root"
     found = Lab(tmp_path_factory.mktemp("lab"))
-    shared = (ROOT / "s3").exists()
     if not KEEP:
-        found.playbook("lab", variables={"lab_state": "absent", "lab_s3": False})
+        found.playbook("lab", variables={"lab_state": "absent"})
         found.remove_bucket()
     # a fresh machine has to build the programs first
     made = found.playbook("lab", timeout=3000)
     found.figures["lab made, seconds"] = made.seconds
     yield found
     if not KEEP:
-        found.playbook("lab", variables={"lab_state": "absent", "lab_s3": not shared})
+        found.playbook("lab", variables={"lab_state": "absent"})
         found.remove_bucket()
     print("\n" + "\n".join(f"{name}: {value}" for name, value in found.figures.items()))
 

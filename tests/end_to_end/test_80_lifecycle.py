@@ -75,7 +75,7 @@ def off_boarding(lab: t.Any, kaas: t.Any) -> OffBoarding:
     assert predicted.objects("deleted") == run.objects("deleted") != set()
     assert not lab.query(f'kaas{{cluster="{BETA}"}}'), f"{BETA} is off-boarded and still expected"
     assert not lab.exists(BETA, "namespace", "observer-agent", "observer-agent-node"), "the agent's namespaces are still there"
-    lab.playbook("lab", "--limit", BETA, variables={"lab_state": "absent", "lab_s3": False})
+    lab.playbook("lab", "--limit", BETA, variables={"lab_state": "absent"})
     assert not lab.state(BETA).exists(), f"{BETA} was to be deleted"
     return OffBoarding(began, time.time(), [predicted, run])
 
