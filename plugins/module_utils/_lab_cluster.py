@@ -167,7 +167,7 @@ def create(cluster: Cluster, spec: Spec, timeout: float) -> dict[str, float]:
     cluster.machine.start(_programs(cluster, spec), cluster.routes)
     mark("machine_started")
     end = begin + timeout
-    _wait(lambda: (cluster.state / "run" / "containerd.sock").exists(), end, cluster, "containerd", "containerd's socket")
+    _wait((cluster.state / "run" / "containerd.sock").exists, end, cluster, "containerd", "containerd's socket")
     # Images come in while the API server starts: the one uses the disk, the other the processor.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         importing = pool.submit(import_images, cluster, spec, spec.images)

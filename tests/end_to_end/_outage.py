@@ -59,7 +59,7 @@ def agent_counters(lab: t.Any, cluster: str) -> dict[str, float]:
     with urllib.request.urlopen(f"http://{address}:9090/metrics", timeout=20) as answer:
         lines = answer.read().decode().splitlines()
     for line in lines:
-        name, _, value = line.rpartition(" ")
+        name, _space, value = line.rpartition(" ")
         if name.startswith(("prometheus_remote_storage_samples_", "prometheus_agent_samples_appended_total", "process_start_time_seconds")):
             key = name.partition("{")[0]
             found[key] = found.get(key, 0) + float(value)

@@ -50,8 +50,8 @@ def test_observer_is_predicted_by_check_mode(lab: t.Any, observer: t.Any) -> Non
     there = {title.partition(" ")[0] for title in made}
     assert {"Namespace", "Secret", "ConfigMap", "Service", "StatefulSet", "Deployment", "NetworkPolicy", "PodDisruptionBudget"} <= there
     for title in sorted(made):
-        kind, _, name = title.partition(" ")
-        namespace, _, name = name.rpartition("/")
+        kind, _space, name = title.partition(" ")
+        namespace, _slash, name = name.rpartition("/")
         assert lab.exists(OBSERVER, kind, name, *(["-n", namespace] if namespace else [])), f"{title} is reported as created and is not there"
 
 

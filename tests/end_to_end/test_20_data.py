@@ -70,7 +70,7 @@ def test_registered_clusters_are_expected_within_30_seconds(lab: t.Any, kaas: t.
         seconds = series["values"][0][0] - written[-1]
         lab.figures[f"{cluster}: kaas after registration, seconds"] = round(seconds, 1)
         assert seconds <= 30, f"kaas of {cluster} came {seconds:.1f} s after its registration"
-        assert {value for _, value in series["values"]} == {"1"}
+        assert {value for _time, value in series["values"]} == {"1"}
 
 
 def test_first_sample_within_a_minute(lab: t.Any, kaas: t.Any) -> None:

@@ -69,8 +69,8 @@ def writer(lab: t.Any, agent: Identity) -> Writer:
     return Writer(lab.receive_url, agent)
 
 
-def mine(name: str, /, **labels: str) -> dict[str, str]:
-    return {"__name__": f"end_to_end_{name}", "run": RUN, **labels}
+def mine(suffix: str, /, **labels: str) -> dict[str, str]:
+    return {"__name__": f"end_to_end_{suffix}", "run": RUN, **labels}
 
 
 def stored(lab: t.Any, name: str, number: int) -> list[dict[str, str]]:
@@ -136,7 +136,7 @@ def test_tls_before_1_3(lab: t.Any, agent: Identity, writer: Writer) -> None:
 
 
 def test_plain_http(lab: t.Any) -> None:
-    host, _, port = lab.receive_url.removeprefix("https://").partition(":")
+    host, _colon, port = lab.receive_url.removeprefix("https://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(b"POST /api/v1/receive HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
         assert b" 400 " in connection.recv(200).split(b"\r\n")[0]

@@ -166,7 +166,7 @@ def test_links_lead_somewhere(path: pathlib.Path) -> None:
         return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
 
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
-        name, _, anchor = target.partition("#")
+        name, _hash, anchor = target.partition("#")
         file = path.parent / name if name else path
         assert file.exists(), f"{path.name} leads to {target}"
         if anchor:
