@@ -65,9 +65,10 @@ def write_message(series: t.Iterable[tuple[Labels, Samples]]) -> bytes:
     return b"".join(bytes_field(1, series_message(labels, samples)) for labels, samples in series)
 
 
-def series_request(name: str, value: str, begin: int, end: int) -> bytes:
-    """thanos.SeriesRequest for one label's value, without chunks."""
-    return number_field(1, begin) + number_field(2, end) + bytes_field(3, bytes_field(2, name) + bytes_field(3, value)) + number_field(8, 1)
+def series_request(labels: t.Mapping[str, str], begin: int, end: int) -> bytes:
+    """thanos.SeriesRequest for series with these labels, without chunks."""
+    matchers = b"".join(bytes_field(3, bytes_field(2, name) + bytes_field(3, value)) for name, value in labels.items())
+    return number_field(1, begin) + number_field(2, end) + matchers + number_field(8, 1)
 
 
 def store_write_request(tenant: str, series: t.Iterable[tuple[Labels, Samples]]) -> bytes:
