@@ -9,16 +9,28 @@ import base64
 import concurrent.futures
 import dataclasses
 import hashlib
+import http.client
 import json
 import re
+import shutil
+import ssl
 import time
 import typing as t
 from pathlib import Path
 
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._images import IMAGES
-from ansible_collections.scs.observer.plugins.module_utils._lab_machine import Machine, Program, lock, remove_bridge_when_unused, run
-from ansible_collections.scs.observer.plugins.module_utils._lab_pki import Authority, make_key_pair
+from ansible_collections.scs.observer.plugins.module_utils._lab_machine import (
+    Machine,
+    Program,
+    check_machine,
+    living_owners,
+    lock,
+    run,
+    sweep,
+    write_whole,
+)
+from ansible_collections.scs.observer.plugins.module_utils._lab_pki import Authority, Pair, make_key_pair
 from ansible_collections.scs.observer.plugins.module_utils._lab_programs import find_archive, find_build
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,29}[a-z0-9])?")
@@ -26,25 +38,34 @@ BASE_IMAGES = ("pause", "coredns")
 CLUSTER_DOMAIN = "cluster.local"
 # Index 0 is left to machines that are no clusters.
 INDEXES = range(1, 90)
+# Names of lab machines that are no clusters.
+RESERVED_NAMES = ("s3",)
+PROGRAMS = ("etcd", "containerd", "ctr", "runc", "iptables", "conntrack")
+CNI_PLUGINS = Path("/usr/lib/cni")
 # Written last; a state folder without it is what a killed run left behind.
 READY = "ready.json"
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What the user asked for. C(images) are archives that containerd imports; C(programs) is the folder with Kubernetes' programs."""
+    """What the user asked for. C(images) and C(archives) are what containerd imports; C(programs) is the folder with Kubernetes' programs."""
 
     name: str
     programs: Path
     images: tuple[Path, ...]
+    archives: tuple[Path, ...] = ()
     sandbox_image: str = IMAGES["pause"].reference
 
     @classmethod
     def of(cls, name: str, source: Path, cache: Path, images: t.Sequence[str], archives: t.Sequence[Path]) -> Spec:
-        """Find what was built before; a missing program or image is an error that names it."""
+        """Where the built programs and images are, or will be."""
         made = [find_archive(image, source, cache) for image in dict.fromkeys([*BASE_IMAGES, *images])]
         kubernetes = find_build("kubernetes", source / "kubernetes", cache)
-        return cls(name, kubernetes.output, (*(archive.path for archive in made), *archives))
+        return cls(name, kubernetes.output, tuple(archive.path for archive in made), tuple(archives))
+
+    @property
+    def all_images(self) -> tuple[Path, ...]:
+        return (*self.images, *self.archives)
 
     def fingerprint(self) -> str:
         """Changes when the programs change: then the cluster has to be made anew. More images are imported into the running one."""
@@ -87,69 +108,91 @@ class Cluster:
 def check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         raise ObserverError(f"lab cluster name '{name}' is not valid: use 1 to 31 lower case letters, digits and '-', with a letter or digit at both ends")
+    if name in RESERVED_NAMES:
+        raise ObserverError(f"lab cluster name '{name}' is taken by the lab's own machine of that name; use another")
 
 
 def find(root: Path, name: str) -> Cluster | None:
-    """The cluster's state folder, whatever state it is in."""
+    """The cluster's state folder, whatever state it is in; None also for a folder without an index, in which nothing was started yet."""
     try:
         return Cluster(root, name, int((root / name / "index").read_text()))
     except (FileNotFoundError, ValueError):
         return None
 
 
+def choose_index(root: Path, name: str, index: int | None) -> int:
+    """An address that no other cluster has, of this root or (if it runs) of another; C(index) None takes the lowest free one."""
+    if index is not None and index not in INDEXES:
+        raise ObserverError(f"lab cluster {name}: index {index} is not in {INDEXES.start} to {INDEXES.stop - 1}")
+    taken = {number: str(owner) for number, owner in living_owners().items() if owner != root / name}
+    for path in root.glob("*/index"):
+        text = path.read_text().strip()
+        if text.isdigit() and path.parent.name != name:
+            taken[int(text)] = path.parent.name
+    if index in taken:
+        raise ObserverError(f"lab cluster {name} asks for index {index}, which {taken[index]} has; choose another, or leave it out")
+    chosen = index if index is not None else next((number for number in INDEXES if number not in taken), None)
+    if chosen is None:
+        raise ObserverError(f"lab cluster {name}: all {len(INDEXES)} addresses of the lab are taken; remove a cluster first")
+    return chosen
+
+
 def allocate(root: Path, name: str, index: int | None) -> Cluster:
-    """Reserve an address; C(index) None takes the lowest free one."""
-    with lock(root):
-        taken = {int(path.read_text()): path.parent.name for path in root.glob("*/index") if path.read_text().strip().isdigit()}
-        if index is not None and taken.get(index, name) != name:
-            raise ObserverError(f"lab cluster {name} asks for index {index}, which {taken[index]} has; choose another, or leave it out")
-        chosen = index if index is not None else next((number for number in INDEXES if number not in taken), None)
-        if chosen is None:
-            raise ObserverError(f"lab cluster {name}: all {len(INDEXES)} addresses of the lab are taken; remove a cluster first")
-        (root / name).mkdir(mode=0o755, exist_ok=True)
-        (root / name / "index").write_text(str(chosen))
+    """Reserve an address."""
+    with lock():
+        chosen = choose_index(root, name, index)
+        (root / name).mkdir(mode=0o755, parents=True, exist_ok=True)
+        write_whole(root / name / "index", str(chosen))
     return Cluster(root, name, chosen)
 
 
-def state_of(cluster: Cluster | None, spec: Spec) -> t.Literal["absent", "stale", "present"]:
-    """C(stale): killed, half made, or made of other programs; it is removed and made anew, for a lab holds nothing worth mending."""
+def state_of(cluster: Cluster | None, spec: Spec, index: int | None = None) -> t.Literal["absent", "stale", "present"]:
+    """C(stale): killed, half made, made of other programs or at another address; it is removed and made anew, for a lab holds nothing worth mending."""
     if cluster is None:
         return "absent"
     try:
         ready = json.loads((cluster.state / READY).read_text())
     except (FileNotFoundError, ValueError):
         return "stale"
-    return "present" if cluster.machine.pid is not None and ready["fingerprint"] == spec.fingerprint() else "stale"
+    same = ready["fingerprint"] == spec.fingerprint() and index in (None, cluster.machine.index)
+    return "present" if same and cluster.machine.pid is not None else "stale"
 
 
 def missing_images(cluster: Cluster, spec: Spec) -> list[Path]:
     """Archives that were not imported yet, by name and content (their size and time)."""
     imported = json.loads((cluster.state / READY).read_text())["images"]
-    return [path for path in spec.images if _image_mark(path) not in imported]
+    return [path for path in spec.all_images if _image_mark(path) not in imported]
 
 
 def _image_mark(path: Path) -> str:
-    status = path.stat()
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return f"{path}: not made yet"
     return f"{path}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def remove(cluster: Cluster) -> None:
     (cluster.state / READY).unlink(missing_ok=True)
     cluster.machine.remove(cluster.routes)
-    remove_bridge_when_unused(cluster.machine.root)
 
 
-def import_images(cluster: Cluster, spec: Spec, archives: t.Sequence[Path]) -> None:
-    """Import archives into the cluster's containerd, several at once, and remember them."""
+def import_images(cluster: Cluster, archives: t.Sequence[Path]) -> None:
+    """Import archives into the cluster's containerd, several at once."""
     socket = cluster.state / "run" / "containerd.sock"
 
     def one(path: Path) -> None:
-        run("ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", path)
+        result = run("ctr", "--address", socket, "--namespace", "k8s.io", "images", "import", path, check=False)
+        if result.returncode:
+            raise ObserverError(f"lab cluster {cluster.name}: {path} can't be imported as an image archive: {_last_line(result.stderr)}")
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         list(pool.map(one, archives))
-    marks = [_image_mark(path) for path in spec.images]
-    (cluster.state / READY).write_text(json.dumps({"fingerprint": spec.fingerprint(), "images": marks}))
+
+
+def _write_ready(cluster: Cluster, spec: Spec) -> None:
+    marks = [_image_mark(path) for path in spec.all_images]
+    write_whole(cluster.state / READY, json.dumps({"fingerprint": spec.fingerprint(), "images": marks}))
 
 
 def create(cluster: Cluster, spec: Spec, timeout: float) -> dict[str, float]:
@@ -170,25 +213,51 @@ def create(cluster: Cluster, spec: Spec, timeout: float) -> dict[str, float]:
     _wait((cluster.state / "run" / "containerd.sock").exists, end, cluster, "containerd", "containerd's socket")
     # Images come in while the API server starts: the one uses the disk, the other the processor.
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        importing = pool.submit(import_images, cluster, spec, spec.images)
-        _wait(lambda: _kubectl(cluster, spec, "get", "--raw", "/readyz").returncode == 0, end, cluster, "kube-apiserver", "the API server's /readyz")
+        importing = pool.submit(import_images, cluster, spec.all_images)
+        api = _Api(cluster)
+        _wait(lambda: api.request("GET", "/readyz")[0] == 200, end, cluster, "kube-apiserver", "the API server's /readyz")
         mark("api_ready")
         cluster.machine.start_programs(("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"))
-        _wait(lambda: _node_is_ready(cluster, spec), end, cluster, "kubelet", "the node to be Ready")
+        _wait(lambda: _node_is_ready(cluster, api), end, cluster, "kubelet", "the node to be Ready")
         mark("node_ready")
         importing.result()
         mark("images_imported")
-    _kubectl(cluster, spec, "label", "node", cluster.name, "node-role.kubernetes.io/control-plane=", "--overwrite")
+    label = {"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}
+    _wait(lambda: api.request("PATCH", f"/api/v1/nodes/{cluster.name}", label)[0] == 200, end, cluster, "kube-apiserver", "the node's label to be written")
+    _write_ready(cluster, spec)
     return seconds
 
 
-def _kubectl(cluster: Cluster, spec: Spec, *words: str) -> t.Any:
-    return run(spec.programs / "kubectl", "--kubeconfig", cluster.kubeconfig, "--request-timeout=5s", *words, check=False)
+class _Api:
+    """The new cluster's API server, asked so often that a kubectl for each question would take half of the machine."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._address = cluster.address
+        self._context = ssl.create_default_context(cafile=str(cluster.state / "pki" / "ca.crt"))
+        self._context.load_cert_chain(cluster.state / "pki" / "admin.crt", cluster.state / "pki" / "admin.key")
+
+    def request(self, method: str, path: str, body: t.Any = None) -> tuple[int, bytes]:
+        """Status and body; status 0 while it does not answer."""
+        connection = http.client.HTTPSConnection(self._address, 6443, timeout=5, context=self._context)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, {"Content-Type": "application/merge-patch+json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
+        finally:
+            connection.close()
 
 
-def _node_is_ready(cluster: Cluster, spec: Spec) -> bool:
-    path = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
-    return _kubectl(cluster, spec, "get", "node", cluster.name, "-o", path).stdout.strip() == "True"
+def _node_is_ready(cluster: Cluster, api: _Api) -> bool:
+    status, body = api.request("GET", f"/api/v1/nodes/{cluster.name}")
+    if status != 200:
+        return False
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in json.loads(body)["status"].get("conditions", []))
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip()[:300] for line in reversed(text.splitlines()) if line.strip()), "it says nothing")
 
 
 def _wait(done: t.Callable[[], bool], end: float, cluster: Cluster, program: str, what: str) -> None:
@@ -196,8 +265,8 @@ def _wait(done: t.Callable[[], bool], end: float, cluster: Cluster, program: str
         if cluster.machine.pid is None:
             raise ObserverError(f"lab cluster {cluster.name} ended while it started; see {cluster.state}/log/machine.log and supervisord.log")
         if time.monotonic() > end:
-            last = cluster.machine.log_tail(program)
-            raise ObserverError(f"lab cluster {cluster.name}: waited in vain for {what}. Last of {cluster.state}/log/{program}.log:\n{last}")
+            log = f"{cluster.state}/log/{program}.log, which ends with: {_last_line(cluster.machine.log_tail(program))}"
+            raise ObserverError(f"lab cluster {cluster.name}: waited in vain for {what}; see {log}")
         time.sleep(0.1)
 
 
@@ -216,7 +285,9 @@ def _write_pki(cluster: Cluster) -> None:
         _write_kubeconfig(cluster, cluster.state / "pki" / f"{name}.kubeconfig", authority, f"system:{name}")
     _write_kubeconfig(cluster, pki / "kube-proxy.kubeconfig", authority, "system:kube-proxy")
     _write_kubeconfig(cluster, pki / "kubelet.kubeconfig", authority, f"system:node:{cluster.name}", "system:nodes")
-    _write_kubeconfig(cluster, cluster.kubeconfig, authority, "kubernetes-admin", "system:masters")
+    admin = authority.issue("kubernetes-admin", organization="system:masters")
+    admin.write(pki, "admin")
+    _write_kubeconfig(cluster, cluster.kubeconfig, authority, "kubernetes-admin", pair=admin)
     make_key_pair(pki, "service-account")
 
 
@@ -224,14 +295,13 @@ def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-def _write_kubeconfig(cluster: Cluster, path: Path, authority: Authority, user: str, organization: str | None = None) -> None:
-    pair = authority.issue(user, organization=organization)
+def _write_kubeconfig(cluster: Cluster, path: Path, authority: Authority, user: str, organization: str | None = None, pair: Pair | None = None) -> None:
+    pair = pair or authority.issue(user, organization=organization)
+    server = {"server": f"https://{cluster.address}:6443", "certificate-authority-data": _base64(authority.certificate_pem)}
     content = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": cluster.name, "cluster": {"server": f"https://{cluster.address}:6443", "certificate-authority-data": _base64(authority.certificate_pem)}}
-        ],
+        "clusters": [{"name": cluster.name, "cluster": server}],
         "users": [{"name": user, "user": {"client-certificate-data": _base64(pair.certificate_pem), "client-key-data": _base64(pair.key_pem)}}],
         "contexts": [{"name": cluster.name, "context": {"cluster": cluster.name, "user": user}}],
         "current-context": cluster.name,
@@ -423,36 +493,64 @@ def _programs(cluster: Cluster, spec: Spec) -> list[Program]:
 def ensure_absent(root: Path, name: str, check_mode: bool) -> dict[str, t.Any]:
     """The module's result for state absent."""
     check_name(name)
+    check_machine(root / name)
+    with lock(name):
+        there = (root / name).exists()
+        if there and not check_mode:
+            _remove_traces(root, name)
+        left = sweep(root, check_mode)
+    return {"changed": there or bool(left), "cluster": {}, "seconds": {}}
+
+
+def _remove_traces(root: Path, name: str) -> None:
     cluster = find(root, name)
-    if cluster is not None and not check_mode:
+    if cluster is not None:
         remove(cluster)
-    return {"changed": cluster is not None, "cluster": {}, "seconds": {}}
+    elif (root / name).exists():
+        # Without an index nothing of it can run that sweep does not find.
+        shutil.rmtree(root / name)
+        sweep(root)
 
 
 def ensure_present(root: Path, spec: Spec, index: int | None, timeout: float, check_mode: bool) -> dict[str, t.Any]:
     """The module's result for state present."""
     check_name(spec.name)
-    _check_input(spec, index)
-    cluster = find(root, spec.name)
-    state = state_of(cluster, spec)
-    if cluster is not None and state == "present":
-        missing = missing_images(cluster, spec)
-        if missing and not check_mode:
-            import_images(cluster, spec, missing)
-        return {"changed": bool(missing), "cluster": cluster.facts(), "seconds": {}}
-    if check_mode:
-        return {"changed": True, "cluster": {}, "seconds": {}}
-    if cluster is not None:
-        index = index if index is not None else cluster.machine.index
-        remove(cluster)
-    cluster = allocate(root, spec.name, index)
-    seconds = create(cluster, spec, timeout)
-    return {"changed": True, "cluster": cluster.facts(), "seconds": seconds}
+    check_machine(root / spec.name, *PROGRAMS)
+    _check_input(spec, check_mode)
+    with lock(spec.name):
+        choose_index(root, spec.name, index)
+        cluster = find(root, spec.name)
+        if cluster is not None and state_of(cluster, spec, index) == "present":
+            return {"changed": _complete(cluster, spec, check_mode), "cluster": cluster.facts(), "seconds": {}}
+        if check_mode:
+            return {"changed": True, "cluster": {}, "seconds": {}}
+        if cluster is not None and index is None:
+            index = cluster.machine.index
+        _remove_traces(root, spec.name)
+        cluster = allocate(root, spec.name, index)
+        seconds = create(cluster, spec, timeout)
+        return {"changed": True, "cluster": cluster.facts(), "seconds": seconds}
 
 
-def _check_input(spec: Spec, index: int | None) -> None:
-    if index is not None and index not in INDEXES:
-        raise ObserverError(f"lab cluster {spec.name}: index {index} is not in {INDEXES.start} to {INDEXES.stop - 1}")
-    for path in [spec.programs / "kube-apiserver", spec.programs / "kubelet", *spec.images]:
+def _complete(cluster: Cluster, spec: Spec, check_mode: bool) -> bool:
+    """Give a running cluster the images that it lacks and its link to this machine; whether it lacked any."""
+    missing = missing_images(cluster, spec)
+    connected = cluster.machine.is_connected(cluster.routes)
+    if not check_mode:
+        if not connected:
+            cluster.machine.connect(cluster.routes)
+        if missing:
+            import_images(cluster, missing)
+            _write_ready(cluster, spec)
+    return bool(missing) or not connected
+
+
+def _check_input(spec: Spec, check_mode: bool) -> None:
+    for path in spec.archives:
+        if not path.is_file():
+            raise ObserverError(f"lab cluster {spec.name}: there is no image archive {path}; make it with 'docker save', or leave it out")
+    if not (CNI_PLUGINS / "bridge").is_file():
+        raise ObserverError(f"the lab needs the CNI plugins in {CNI_PLUGINS}; 'make system' installs all that the lab needs")
+    for path in () if check_mode else (spec.programs / "kube-apiserver", spec.programs / "kubelet", *spec.images):
         if not path.is_file():
             raise ObserverError(f"lab cluster {spec.name}: {path} is missing; build it first with the role lab_cluster's entry point programs")

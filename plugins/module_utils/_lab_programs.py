@@ -129,6 +129,7 @@ class Build:
         try:
             result = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
+            shutil.rmtree(partial)
             raise ObserverError("the program go is missing; install Go 1.26 (https://go.dev/doc/install) and put it into PATH") from error
         if result.returncode:
             shutil.rmtree(partial)
@@ -185,6 +186,9 @@ class Archive:
     def make(self) -> None:
         if self.build is None:
             build_python_image(self.reference, self.path, self.cache / "debian")
+        elif not self.build.done:
+            message = f"the image {self.name} needs the program {self.build.name}, which is not built"
+            raise ObserverError(f"{message}; build it first with the role lab_cluster's entry point programs")
         else:
             build_program_image(self.name, self.build.output, self.path)
         for older in self.path.parent.glob(f"{self.name}-*"):
@@ -200,7 +204,4 @@ def find_archive(name: str, source: Path, cache: Path) -> Archive:
     if name not in PROGRAM_IMAGES:
         raise ObserverError(f"the image {name} can't be made from source; give it as an archive in lab_cluster_image_archives")
     program = PROGRAM_IMAGES[name].program
-    build = find_build(program, source / program, cache)
-    if not build.done:
-        raise ObserverError(f"the image {name} needs the program {program}; build it first with the role lab_cluster's entry point programs")
-    return Archive(name, build, cache)
+    return Archive(name, find_build(program, source / program, cache), cache)

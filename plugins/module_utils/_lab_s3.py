@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
-from ansible_collections.scs.observer.plugins.module_utils._lab_machine import Machine, Program, remove_bridge_when_unused
+from ansible_collections.scs.observer.plugins.module_utils._lab_machine import Machine, Program, check_machine, lock, sweep, write_whole
 from ansible_collections.scs.observer.plugins.module_utils._lab_pki import Authority
 from ansible_collections.scs.observer.plugins.module_utils._lab_programs import find_build
 
@@ -28,25 +28,38 @@ def _machine(root: Path) -> Machine:
 
 
 def ensure_absent(root: Path, check_mode: bool) -> dict[str, t.Any]:
-    machine = _machine(root)
-    changed = machine.state.exists()
-    if changed and not check_mode:
-        machine.remove()
-        remove_bridge_when_unused(root)
-    return {"changed": changed}
+    check_machine(root / NAME)
+    with lock(NAME):
+        machine = _machine(root)
+        there = machine.state.exists()
+        if there and not check_mode:
+            machine.remove()
+        left = sweep(root, check_mode)
+    return {"changed": there or bool(left)}
 
 
 def ensure_present(root: Path, source: Path, cache: Path, check_mode: bool) -> dict[str, t.Any]:
+    check_machine(root / NAME)
     machine = _machine(root)
     facts = machine.state / "ready.json"
-    if machine.pid is not None and facts.exists():
-        return {"changed": False, **json.loads(facts.read_text())}
-    if check_mode:
-        return {"changed": True}
-    program = find_build("versitygw", source / "versitygw", cache).output / "versitygw"
-    if not program.is_file():
-        raise ObserverError(f"lab S3 server: {program} is missing; build it first with the role lab_cluster's entry point programs")
-    machine.remove()
+    build = find_build("versitygw", source / "versitygw", cache)
+    with lock(NAME):
+        if machine.pid is not None and facts.exists():
+            connected = machine.is_connected()
+            if not connected and not check_mode:
+                machine.connect(())
+            return {"changed": not connected, **json.loads(facts.read_text())}
+        if check_mode:
+            return {"changed": True}
+        program = build.output / "versitygw"
+        if not program.is_file():
+            raise ObserverError(f"lab S3 server: {program} is missing; build it first with the role lab_cluster's entry point programs")
+        machine.check_place()
+        machine.remove()
+        return {"changed": True, **_create(machine, program, facts)}
+
+
+def _create(machine: Machine, program: Path, facts: Path) -> dict[str, str]:
     for folder in ("pki", "data", "accounts"):
         (machine.state / folder).mkdir(parents=True)
     authority = Authority.create("lab-s3")
@@ -64,8 +77,8 @@ def ensure_present(root: Path, source: Path, cache: Path, check_mode: bool) -> d
         "credentials": str(credentials),
         "data": str(machine.state / "data"),
     }
-    facts.write_text(json.dumps(result))
-    return {"changed": True, **result}
+    write_whole(facts, json.dumps(result))
+    return result
 
 
 def _program(machine: Machine, program: Path, keys: t.Mapping[str, str]) -> Program:
