@@ -244,17 +244,31 @@ def demo(options: argparse.Namespace) -> str:
 
 
 def demo_rows(text: str, seconds: float | None) -> Rows:
+    """Plays, and in them what took 10 s or more. A play's line carries the time of its begin, any other the time it took."""
     rows: Rows = []
     total = re.findall(r"^total (\d[\d:]*)", text, re.MULTILINE)
-    for name, took in re.findall(r"^((?:\d+/\d+ )?\S.*?) (\d+:\d\d(?::\d\d)?)$", text, re.MULTILINE):
-        parts = [int(part) for part in took.split(":")]
-        if not name.startswith(("total", "▸", "…")) and sum(part * 60**power for power, part in enumerate(reversed(parts))) >= 10:
-            rows.append((name, took))
+    begins = [(name, clock(at)) for name, at in re.findall(r"^▸ (.+) (\d[\d:]*)$", text, re.MULTILINE)]
+    ends = [at for _name, at in begins[1:]] + ([clock(total[-1])] if total else [])
+    took = {name: end - at for (name, at), end in zip(begins, ends, strict=False)}
+    for line in text.splitlines():
+        if (play := re.match(r"▸ (.+) \d[\d:]*$", line)) and play[1] in took:
+            rows.append((f"**{play[1]}**", minutes(took[play[1]])))
+        elif (step := re.match(r"(?!total |▸|…)(\S.*?) (\d+:\d\d(?::\d\d)?)$", line)) and clock(step[2]) >= 10:
+            rows.append((step[1], step[2]))
     if total:
         rows.append(("the playbook in all", total[-1]))
     if seconds is not None:
-        rows.append(("**the command in all**", f"**{int(seconds // 60)}:{int(seconds % 60):02}**"))
+        rows.append(("**the command in all**", f"**{minutes(int(seconds))}**"))
     return rows
+
+
+def clock(text: str) -> int:
+    """Seconds of 1:02 or 1:02:03."""
+    return sum(int(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
+
+
+def minutes(seconds: int) -> str:
+    return f"{seconds // 60}:{seconds % 60:02}"
 
 
 def save(section: str, text: str) -> None:
