@@ -9,8 +9,6 @@ SHELL := /bin/bash
 
 PLAYBOOK := ANSIBLE_STDOUT_CALLBACK=scs.observer.progress ansible-playbook -i inventories/lab
 PYTEST := pytest
-CHECKS := lint sanity molecule
-SUITES := $(wildcard tests/unit tests/build tests/integration tests/end_to_end)
 # more words for pytest or ansible-playbook, as in: make unit ARGS='-k plan -x'
 ARGS ?=
 
@@ -23,11 +21,11 @@ demo: preflight .venv/.up-to-date system  ## an Observer and two KaaS clusters o
 demo-down: .venv/.up-to-date  ## take the demo away: no process, namespace, mount, cgroup or link is left
 	@$(PLAYBOOK) playbooks/lab.yml -e lab_state=absent $(ARGS)
 
-test: .venv/.up-to-date system  ## lint, sanity, molecule and all suites below; ends with pytest's summary
-	@failed=(); \
-	for check in $(CHECKS); do $(MAKE) --no-print-directory $$check || failed+=($$check); done; \
-	$(PYTEST) $(SUITES) $(ARGS) || failed+=(pytest); \
-	if [ $${#failed[@]} -gt 0 ]; then echo "make test: failed: $${failed[*]}" >&2; exit 1; fi
+test: .venv/.up-to-date system programs  ## lint, sanity, molecule and all suites below; ends with pytest's summary
+	@tools/run-tests $(ARGS)
+
+programs: preflight .venv/.up-to-date system
+	@$(PLAYBOOK) playbooks/lab_programs.yml
 
 lint: .venv/.up-to-date  ## ruff, yamllint, shellcheck, ansible-lint (production), the collection's documentation, the changelog
 	ruff check --quiet .
@@ -47,7 +45,7 @@ unit: .venv/.up-to-date  ## logic without any service
 build: .venv/.up-to-date  ## the tarball, installed into an empty path
 	$(PYTEST) tests/build $(ARGS)
 
-integration: .venv/.up-to-date system  ## against real programs: API server, Thanos, Prometheus
+integration: .venv/.up-to-date system programs  ## against real programs: API server, Thanos, Prometheus
 	$(PYTEST) tests/integration $(ARGS)
 
 end_to_end: .venv/.up-to-date system  ## against the whole lab
@@ -82,4 +80,4 @@ clean-cache:  ## remove the cache: built programs, Go's modules, lab images
 	chmod -R u+w $(SCS_OBSERVER_CACHE) 2>/dev/null || true
 	rm -rf $(SCS_OBSERVER_CACHE)
 
-.PHONY: help demo demo-down test lint sanity unit build integration end_to_end molecule format changelog preflight system venv clean clean-cache
+.PHONY: help demo demo-down test programs lint sanity unit build integration end_to_end molecule format changelog preflight system venv clean clean-cache
