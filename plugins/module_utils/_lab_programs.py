@@ -11,8 +11,10 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 import typing as t
+from contextlib import contextmanager
 from pathlib import Path
 
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
@@ -125,7 +127,7 @@ class Build:
         partial = self.output.with_name(f"{self.output.name}.partial-{os.getpid()}")
         partial.mkdir(parents=True)
         flags = linker_flags(source, (self.folder / "go.mod").read_text())
-        command = ["go", "build", "-trimpath", "-ldflags", flags, "-tags", ",".join(source.tags), "-o", f"{partial}/", source.package]
+        command = ["go", "build", "-trimpath", "-ldflags", flags, *self._tags(), "-o", f"{partial}/", source.package]
         try:
             result = subprocess.run(command, cwd=self.folder, env=self.environment(), capture_output=True, text=True, check=False)
         except FileNotFoundError as error:
@@ -138,6 +140,14 @@ class Build:
         self.link()
         self._drop_older()
         return time.monotonic() - begin
+
+    def _tags(self) -> list[str]:
+        return ["-tags", ",".join(SOURCES[self.name].tags)]
+
+    @property
+    def fetched(self) -> Path:
+        """There when all modules of the program are in Go's cache."""
+        return self.cache / "go" / "fetched" / self.output.name
 
     def link(self) -> None:
         """C(cache)/bin holds the newest of every program, for people and for tests."""
@@ -152,6 +162,47 @@ class Build:
         for path in self.output.parent.glob(f"{self.name}-*"):
             if path != self.output and re.fullmatch(rf"{re.escape(self.name)}-[0-9a-f]{{16}}(\.partial-\d+)?", path.name):
                 shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def fetching(builds: t.Sequence[Build]) -> t.Iterator[None]:
+    """Fetch the modules of programs that are built later, one program after the other, as long as this context lasts.
+
+    A build uses the network first and the processors then; so the one of this program and the other of the next. What fails here
+    is left to the build, which says why.
+    """
+    ended = threading.Event()
+    running: list[subprocess.Popen[bytes]] = []
+    guard = threading.Lock()
+
+    def fetch() -> None:
+        for build in builds:
+            if build.done or build.fetched.exists():
+                continue
+            # Only what the program imports is fetched, a small part of what go.sum names.
+            command = ["go", "list", "-deps", *build._tags(), SOURCES[build.name].package]
+            with guard:
+                if ended.is_set():
+                    return
+                try:
+                    process = subprocess.Popen(command, cwd=build.folder, env=build.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                except FileNotFoundError:
+                    return
+                running.append(process)
+            if process.wait() == 0:
+                build.fetched.parent.mkdir(parents=True, exist_ok=True)
+                build.fetched.touch()
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        with guard:
+            ended.set()
+        for process in running:
+            process.kill()
+        thread.join()
 
 
 def find_build(name: str, folder: Path, cache: Path) -> Build:

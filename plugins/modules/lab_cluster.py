@@ -13,7 +13,9 @@ description:
   - Starts etcd, kube-apiserver, kube-controller-manager, kube-scheduler, containerd, kubelet and kube-proxy in namespaces of their own
     on the bridge C(lab0) (10.200.0.0/24) and waits until the node is Ready. It is a lab, not a way to run anything that matters.
   - A cluster whose processes have ended, or that was only half made, or whose programs have changed, is removed and made anew.
-  - Images that are added to O(images) or O(archives) are imported into the running cluster.
+  - Images that are added to O(images) or O(archives) are imported into the running cluster; a link or route that somebody took away is made again.
+  - O(state=absent) also removes what killed labs have left, such as cgroups, links and routes that no cluster owns any more, and the bridge when it is unused.
+  - While labs run, C(fs.inotify.max_user_instances) of this machine is raised to 4096; it is set back with the last one.
 author:
   - Sovereign Cloud Stack (@SovereignCloudStack)
 attributes:

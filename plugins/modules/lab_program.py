@@ -39,6 +39,12 @@ options:
       - Folder for binaries, Go's modules and Go's build cache. It grows to about 15 GB when all programs are built.
     type: path
     required: true
+  fetch_ahead:
+    description:
+      - Programs that are built after this one. While it is built, their modules are fetched, so that the network and the processors work at once.
+    type: list
+    elements: str
+    default: []
 requirements:
   - Go 1.26
 """
@@ -67,7 +73,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
-from ansible_collections.scs.observer.plugins.module_utils._lab_programs import find_build
+from ansible_collections.scs.observer.plugins.module_utils._lab_programs import fetching, find_build
 
 
 def main() -> None:
@@ -75,12 +81,17 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "source": {"type": "path", "required": True},
         "cache": {"type": "path", "required": True},
+        "fetch_ahead": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(argument_spec, supports_check_mode=True)
     try:
-        build = find_build(module.params["name"], Path(module.params["source"]) / module.params["name"], Path(module.params["cache"]))
+        source, cache = Path(module.params["source"]), Path(module.params["cache"])
+        build, *later = [find_build(name, source / name, cache) for name in (module.params["name"], *module.params["fetch_ahead"])]
         changed = not build.done
-        seconds = build.run() if changed and not module.check_mode else 0.0
+        seconds = 0.0
+        if changed and not module.check_mode:
+            with fetching(later):
+                seconds = build.run()
     except ObserverError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=changed, path=str(build.output), seconds=round(seconds, 1))

@@ -6,13 +6,22 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.scs.observer.plugins.module_utils import _lab_programs as lab_programs
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._images import IMAGES
-from ansible_collections.scs.observer.plugins.module_utils._lab_programs import SOURCES, Source, find_archive, find_build, linker_flags, module_version
+from ansible_collections.scs.observer.plugins.module_utils._lab_programs import (
+    SOURCES,
+    Source,
+    fetching,
+    find_archive,
+    find_build,
+    linker_flags,
+    module_version,
+)
 
 PROGRAMS = Path(__file__).parents[4] / "roles" / "lab_cluster" / "files" / "programs"
 
@@ -191,3 +200,42 @@ def test_an_archive_is_named_by_what_is_in_it(cache: Path, monkeypatch: pytest.M
     assert find_archive("pause", PROGRAMS, cache).path == before
     monkeypatch.setattr(lab_programs, "LAYOUT", lab_programs.LAYOUT + 1)
     assert find_archive("pause", PROGRAMS, cache).path != before
+
+
+def later(folder: Path, cache: Path) -> lab_programs.Build:
+    return find_build("pause", folder, cache)
+
+
+def eventually(path: Path) -> None:
+    end = time.monotonic() + 10
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_modules_are_fetched_while_another_program_is_built(folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/calls')
+    build = later(folder, cache)
+    with fetching([build]):
+        eventually(build.fetched)
+    with fetching([build]):
+        pass
+    assert (tmp_path / "calls").read_text() == "list -deps -tags  .\n"
+    assert not build.done
+
+
+def test_fetching_ends_with_the_build(folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid.partial; mv {tmp_path}/pid.partial {tmp_path}/pid; exec sleep 600")
+    build = later(folder, cache)
+    with fetching([build]):
+        eventually(tmp_path / "pid")
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+    assert not build.fetched.exists()
+
+
+def test_what_cant_be_fetched_is_left_to_the_build(folder: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(tmp_path, monkeypatch, f"touch {tmp_path}/called; exit 1")
+    build = later(folder, cache)
+    with fetching([build]):
+        eventually(tmp_path / "called")
+    assert not build.fetched.exists()
