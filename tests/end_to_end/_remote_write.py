@@ -13,6 +13,7 @@ import dataclasses
 import datetime
 import http.client
 import pathlib
+import socket
 import ssl
 import struct
 import time
@@ -190,6 +191,19 @@ class Writer:
             return Answer(answer.status, answer.read().decode(errors="replace").strip())
         finally:
             connection.close()
+
+    def alert(self) -> str:
+        """What the server says to the handshake when nothing is sent after it; empty when it waits for a request, so takes the certificate."""
+        address = urllib.parse.urlsplit(self.url)
+        assert address.hostname
+        with socket.create_connection((address.hostname, address.port or 443), timeout=3) as plain:
+            try:
+                with self.context().wrap_socket(plain, server_hostname=self.server_name or address.hostname) as secure:
+                    return "" if secure.recv(1) else "closed without an alert"
+            except TimeoutError:
+                return ""
+            except ssl.SSLError as error:
+                return (error.reason or str(error)).lower().replace("_", " ")
 
     def send(self, body: bytes, headers: t.Mapping[str, str] | None = None) -> Answer:
         """A body that is already compressed."""
