@@ -40,6 +40,8 @@ OBSERVER = "test-observer"
 ALPHA = "test-alpha"
 BETA = "test-beta"
 NAMESPACE = "observer"
+# what was measured on the way, for the summary
+FIGURES = pytest.StashKey[dict[str, t.Any]]()
 
 
 @dataclasses.dataclass
@@ -99,7 +101,7 @@ def _changes(result: dict[str, t.Any]) -> str:
 class Lab:
     folder: pathlib.Path
     _runs: int = 0
-    # seconds, bytes, series: what was measured on the way; printed at the end
+    # seconds, bytes, series: what was measured on the way; pytest's summary has it
     figures: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
     # -- the clusters -------------------------------------------------------
@@ -295,11 +297,20 @@ def run(*command: str, stdin: str | None = None, timeout: float = 60, check: boo
     return done
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash.get(FIGURES, {})
+    if figures:
+        terminalreporter.section("measured in the lab")
+    for name, value in figures.items():
+        terminalreporter.write_line(f"{name}: {value}")
+
+
 @pytest.fixture(scope="session", autouse=True)
-def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
+def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     """The clusters run; nothing is deployed in them."""
     assert os.geteuid() == 0, "the lab needs root"
     found = Lab(tmp_path_factory.mktemp("lab"))
+    pytestconfig.stash[FIGURES] = found.figures
     if not KEEP:
         found.playbook("lab", variables={"lab_state": "absent"})
         found.remove_bucket()
@@ -310,7 +321,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Lab]:
     if not KEEP:
         found.playbook("lab", variables={"lab_state": "absent"})
         found.remove_bucket()
-    print("\n" + "\n".join(f"{name}: {value}" for name, value in found.figures.items()))
 
 
 @dataclasses.dataclass

@@ -471,6 +471,10 @@ def test_absent_goes_in_order_and_keeps_what_is_to_be_kept(cluster, run):
     assert cluster.request("GET", f"/api/v1/namespaces/{space}/persistentvolumeclaims/own")[0] == 200
     # a claim that only the StatefulSet made is kept with its namespace as well
     cluster.request("DELETE", f"/api/v1/namespaces/{space}/persistentvolumeclaims/own")
+    # its finalizer holds it until the controller has seen that no pod uses it
+    deadline = time.monotonic() + 30
+    while cluster.request("GET", f"/api/v1/namespaces/{space}/persistentvolumeclaims/own")[0] != 404 and time.monotonic() < deadline:
+        time.sleep(0.1)
     claims = cluster.request("GET", f"/api/v1/namespaces/{space}/persistentvolumeclaims")[1]["items"]
     if any(claim["metadata"]["name"] == "data-receive-0" for claim in claims):
         assert run([], "absent", set_name="gone", keep=["PersistentVolumeClaim"], check_mode=True).outcome.kept == [f"Namespace {space}"]
