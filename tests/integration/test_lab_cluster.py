@@ -389,7 +389,7 @@ def test_a_run_that_is_killed_half_way_is_recovered_from(second: Lab, ansible: A
     eventually(lambda: second.machine.pid is not None, 60, "the machine does not start again")
     # The task runs in a session of its own, and it goes too.
     module = holder_of_lock(SECOND)
-    for group in {os.getpgid(run.pid), os.getpgid(module)}:
+    for group in sorted({os.getpgid(run.pid), os.getpgid(module)}):
         os.killpg(group, signal.SIGKILL)
     run.wait()
     half_made = second.machine.pid
