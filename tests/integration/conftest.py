@@ -16,7 +16,6 @@ import ipaddress
 import json
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,12 +27,12 @@ import uuid
 import pytest
 import urllib3
 import yaml
+from _programs import find_program
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CACHE = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache" / "scs-observer"))
 START_TIMEOUT = 90
 
 AUDIT_POLICY = """
@@ -45,14 +44,6 @@ rules:
 - {level: None, users: ["system:apiserver", "system:kube-controller-manager", "system:anonymous"]}
 - {level: Metadata}
 """
-
-
-def find_program(name: str) -> str:
-    folders = [os.environ.get("SCS_OBSERVER_BIN"), str(CACHE / "bin"), str(CACHE / "tmpbin"), os.environ.get("PATH")]
-    found = shutil.which(name, path=os.pathsep.join(folder for folder in folders if folder))
-    if not found:
-        pytest.skip(f"{name} is not built: 'make demo' builds it, or set SCS_OBSERVER_BIN to the folder that has it")
-    return found
 
 
 def free_port() -> int:

@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import sys
@@ -18,9 +16,9 @@ import urllib.error
 import urllib.request
 
 import pytest
+from _programs import find_program
 
 SOURCE = pathlib.Path(__file__).parents[2] / "roles" / "observer" / "files" / "kaas_metric_importer.py"
-CACHE = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache" / "scs-observer"))
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -146,9 +144,7 @@ def test_write_is_visible_at_once(registry, importer):
 
 
 def test_metrics_are_what_promtool_expects(registry, importer):
-    promtool = shutil.which("promtool", path=os.pathsep.join([str(CACHE / "bin"), str(CACHE / "tmpbin"), os.environ.get("PATH", "")]))
-    if not promtool:
-        pytest.skip("promtool is not built")
+    promtool = find_program("promtool")
     registry.make(a="", full='{"labels":{"tier":"\\"gold\\"\\n"}}')
     running = importer()
     ready(running)

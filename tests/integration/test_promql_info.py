@@ -5,34 +5,24 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import shutil
 import socket
 import subprocess
 import time
 import urllib.request
 
 import pytest
+from _programs import find_program
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes
 from ansible_collections.scs.observer.plugins.module_utils._promql import Expectation, NotMet, QueryError, ask
 from ansible_collections.scs.observer.plugins.module_utils._promql_backends import Access, ServiceBackend, UrlBackend
 
-CACHE = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache" / "scs-observer"))
 CONFIG = """
 global: {scrape_interval: 1s, external_labels: {observer: test, prometheus_replica: a}}
 scrape_configs:
 - job_name: self
   static_configs: [{targets: ['localhost:PORT']}]
 """
-
-
-def program(name):
-    folders = [os.environ.get("SCS_OBSERVER_BIN", ""), str(CACHE / "bin"), str(CACHE / "tmpbin"), os.environ.get("PATH", "")]
-    found = shutil.which(name, path=os.pathsep.join(filter(None, folders)))
-    if not found:
-        pytest.skip(f"{name} is not built")
-    return found
 
 
 def free_port():
@@ -70,7 +60,7 @@ def fixture_prometheus(tmp_path_factory):
     """Listens on all addresses; gives its port."""
     folder, port = tmp_path_factory.mktemp("prometheus"), free_port()
     (folder / "prometheus.yml").write_text(CONFIG.replace("PORT", str(port)))
-    process = started(folder, f"http://127.0.0.1:{port}", program("prometheus"), f"--web.listen-address=0.0.0.0:{port}", "--storage.tsdb.path=data")
+    process = started(folder, f"http://127.0.0.1:{port}", find_program("prometheus"), f"--web.listen-address=0.0.0.0:{port}", "--storage.tsdb.path=data")
     yield port
     process.kill()
     process.wait()
@@ -186,7 +176,7 @@ def test_values_of_a_real_server(prometheus, query, value):
 def test_partial_answer_of_thanos_is_not_taken_for_gone(prometheus, tmp_path):
     """The sidecar is killed: Thanos Query answers with a warning, or without the store at all after a while."""
     grpc, sidecar_http, http, query_grpc = free_port(), free_port(), free_port(), free_port()
-    thanos = program("thanos")
+    thanos = find_program("thanos")
     local = "127.0.0.1"
     flags = [f"--grpc-address={local}:{grpc}", f"--http-address={local}:{sidecar_http}", f"--prometheus.url=http://{local}:{prometheus}"]
     (tmp_path / "tsdb").mkdir()

@@ -11,7 +11,6 @@ import http.server
 import json
 import os
 import pathlib
-import shutil
 import socket
 import ssl
 import subprocess
@@ -22,6 +21,7 @@ import urllib.request
 
 import botocore.session
 import pytest
+from _programs import find_program
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._lab_pki import Authority
 from ansible_collections.scs.observer.plugins.module_utils._s3 import Storage, prove
@@ -71,15 +71,6 @@ class Server:
 _KEY_NAMES = ("aws_access_key_id", "aws_secret_access_key")
 
 
-def find_versitygw() -> str:
-    built = sorted(CACHE.glob("programs/versitygw-*/versitygw"), key=lambda path: path.stat().st_mtime)
-    folders = [os.environ.get("SCS_OBSERVER_BIN"), *(str(path.parent) for path in built[-1:]), str(CACHE / "tmpbin")]
-    found = shutil.which("versitygw", path=os.pathsep.join(folder for folder in folders if folder))
-    if not found:
-        pytest.skip("versitygw is not built: it is one of the lab's programs; or set SCS_OBSERVER_BIN to the folder that has it")
-    return found
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -88,7 +79,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Server]:
-    program = find_versitygw()
+    program = find_program("versitygw")
     folder = tmp_path_factory.mktemp("s3")
     (folder / "data").mkdir()
     (folder / "accounts").mkdir()

@@ -9,13 +9,13 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import typing as t
 
 import pytest
 import yaml
+from _programs import find_program
 
 ROOT = pathlib.Path(__file__).parents[4]
 ROLE = ROOT / "roles" / "kaas_agent"
@@ -301,10 +301,7 @@ def test_no_annotation_and_no_secret_leaves(rendered: t.Callable[[str], Rendered
 
 @pytest.mark.parametrize("variant", GOOD)
 def test_configuration_is_valid_for_promtool(rendered: t.Callable[[str], Rendered], variant: str, tmp_path: pathlib.Path) -> None:
-    cache = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache" / "scs-observer"))
-    promtool = next((str(path) for path in sorted(cache.glob("*bin/promtool"))), None) or shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not built yet")
+    promtool = find_program("promtool")
     path = tmp_path / "prometheus.yml"
     path.write_text(rendered(variant).one("ConfigMap", "prometheus-agent")["data"]["prometheus.yml"])
     done = subprocess.run([promtool, "check", "config", "--agent", "--syntax-only", str(path)], capture_output=True, text=True, check=False)

@@ -10,13 +10,13 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import typing as t
 
 import pytest
 import yaml
+from _programs import find_program
 
 ROOT = pathlib.Path(__file__).parents[4]
 ROLE = ROOT / "roles" / "observer"
@@ -247,14 +247,6 @@ def containers(objects: list[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
 def args_of(objects: list[dict[str, t.Any]], name: str) -> list[str]:
     (found,) = [container for container in containers(objects) if container["name"] == name]
     return found["args"]
-
-
-def program(name: str) -> str:
-    cache = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache/scs-observer"))
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), str(cache / "bin"), str(cache / "tmpbin")]))
-    if not found:
-        pytest.skip(f"{name} is not built here")
-    return found
 
 
 # Every variant
@@ -621,27 +613,27 @@ def test_what_exists_is_kept_and_never_mixed(rendered: dict[str, dict[str, t.Any
 
 
 def test_amtool_accepts_the_configuration(rendered: dict[str, dict[str, t.Any]], variant: str, tmp_path: pathlib.Path) -> None:
-    amtool = program("amtool")
+    amtool = find_program("amtool")
     (tmp_path / "alertmanager.yml").write_text(rendered[variant]["alertmanager"])
     done = subprocess.run([amtool, "check-config", str(tmp_path / "alertmanager.yml")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_promtool_accepts_the_configuration(objects: list[dict[str, t.Any]], tmp_path: pathlib.Path) -> None:
-    promtool = program("promtool")
+    promtool = find_program("promtool")
     (tmp_path / "prometheus.yml").write_text(named(objects, "ConfigMap", "prometheus")["data"]["prometheus.yml"])
     done = subprocess.run([promtool, "check", "config", "--syntax-only", str(tmp_path / "prometheus.yml")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_promtool_accepts_the_rules(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
-    done = subprocess.run([program("promtool"), "check", "rules"], input=rendered[variant]["rules"], capture_output=True, text=True, check=False)
+    done = subprocess.run([find_program("promtool"), "check", "rules"], input=rendered[variant]["rules"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests/rules").glob("*.yaml")), ids=lambda path: path.stem)
 def test_rules_do_what_they_say(path: pathlib.Path) -> None:
-    done = subprocess.run([program("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run([find_program("promtool"), "test", "rules", str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -679,7 +671,7 @@ COMMANDS = {
 @pytest.mark.parametrize("component", COMMANDS)
 def test_thanos_knows_every_flag(rendered: dict[str, dict[str, t.Any]], component: str) -> None:
     words = COMMANDS[component]
-    done = subprocess.run([program("thanos"), *words, "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run([find_program("thanos"), *words, "--help"], capture_output=True, text=True, check=False)
     known = HIDDEN | set(re.findall(r"--(?:\[no-\])?([a-z0-9][a-z0-9.-]*)", done.stdout + done.stderr))
     for variant in VARIANTS:
         args = args_of(objects_of(rendered, variant), component)
