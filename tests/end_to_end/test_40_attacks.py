@@ -188,6 +188,8 @@ def test_series_are_not_merged(lab: t.Any, writer: Writer) -> None:
         ("kaas", {}),
         ("kaas", {"cluster": "end-to-end-ghost"}),
         ("kaas_cluster_info", {"customer": "forged"}),
+        ("cluster:kaas_state:info", {"state": "up"}),
+        ("cluster:kaas_registered:timestamp_seconds", {}),
         ("ALERTS", {"alertname": "Watchdog", "alertstate": "firing"}),
         ("ALERTS_FOR_STATE", {"alertname": "KaaSClusterDown"}),
         ("probe_success", {"job": "blackbox-http"}),
