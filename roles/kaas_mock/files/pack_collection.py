@@ -41,11 +41,10 @@ def pack(top: pathlib.Path) -> bytes:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("top", type=pathlib.Path, help="the collection's folder")
-    parser.add_argument("to", type=pathlib.Path, nargs="?", help="where to write the pack; without it only its SHA-256 is printed")
+    parser.add_argument("to", type=pathlib.Path, help="where to write the pack")
     words = parser.parse_args()
     packed = pack(words.top)
-    if words.to:
-        words.to.write_bytes(packed)
+    words.to.write_bytes(packed)
     print(hashlib.sha256(packed).hexdigest())
 
 
