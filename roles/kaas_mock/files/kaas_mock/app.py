@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import datetime
 import hashlib
 import json
 import re
+import sqlite3
 import time
 import typing as t
 
-from fastapi import Depends, FastAPI, HTTPException, Request, Response, status
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request, Response, status
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import JSONResponse
@@ -22,6 +24,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -191,17 +194,136 @@ def _what_is_wrong(error: RequestValidationError) -> JSONResponse:
     return _problem(422, f"{'.'.join(place)}: {first['msg'].removeprefix('Value error, ')}.")
 
 
+@dataclasses.dataclass
+class Context:
+    """What the requests share. C(tokens) None: none is asked for."""
+
+    settings: Settings
+    metrics: Metrics
+    manager: Manager
+    tokens: Tokens | None
+
+    def job_answer(self, job: store.Job) -> JobAnswer:
+        return JobAnswer.of(job, self.manager.task(job))
+
+    def accepted(self, job: store.Job, response: Response) -> JobAnswer:
+        response.headers["Location"] = f"/api/jobs/{job.id}"
+        return self.job_answer(job)
+
+
+def _context(request: Request) -> Context:
+    return request.app.state.context
+
+
+Here = t.Annotated[Context, Depends(_context)]
+BEARER = HTTPBearer(auto_error=False, description="A token of the service's tokens file.")
+
+
+def _caller(here: Here, credentials: t.Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]) -> str:
+    if here.tokens is None:
+        return ADMIN
+    owner = here.tokens.owner(credentials.credentials) if credentials else None
+    if owner is None:
+        detail = "The token is wrong." if credentials else "A token is needed. Send the header Authorization: Bearer <token>."
+        raise HTTPException(status.HTTP_401_UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+    return owner
+
+
+# name of the token's owner
+Caller = t.Annotated[str, Depends(_caller)]
+
+
+def _seen_by(owner: str) -> str | None:
+    """Whose clusters and jobs; None is all."""
+    return None if owner == ADMIN else owner
+
+
+def _problems(*codes: int) -> dict[int | str, dict[str, t.Any]]:
+    return {code: {"model": Problem} for code in (401, *codes)}
+
+
+api = APIRouter()
+
+
+@api.get("/api/clusters/", tags=["Clusters"], summary="List clusters", responses=_problems())
+def list_clusters(here: Here, owner: Caller) -> list[ClusterAnswer]:
+    newest = {job.cluster: job.id for job in here.manager.store.jobs(_seen_by(owner))}
+    return [ClusterAnswer.of(cluster, newest.get(cluster.name, 0)) for cluster in here.manager.store.clusters(_seen_by(owner))]
+
+
+@api.post("/api/clusters/", tags=["Clusters"], summary="Create a cluster", status_code=202, responses=_problems(409, 422, 429))
+def create_cluster(here: Here, owner: Caller, new: NewCluster, response: Response) -> JobAnswer:
+    """Answers at once with a job. A cluster whose creation failed is tried again."""
+    return here.accepted(here.manager.create(new.name, owner, sees_all=owner == ADMIN), response)
+
+
+@api.get("/api/clusters/{name}", tags=["Clusters"], summary="Get a cluster's kubeconfig", responses=_problems(404, 409))
+def get_kubeconfig(here: Here, owner: Caller, name: str) -> dict[str, t.Any]:
+    """As JSON, which kubectl reads like YAML. It gives full power over the cluster."""
+    cluster = here.manager.store.cluster(name, _seen_by(owner))
+    if cluster is None:
+        raise store.Refused("unknown", f"There is no cluster {name[:80]}. GET /api/clusters/ lists what there is.")
+    if cluster.state != store.READY:
+        raise store.Refused("conflict", f"Cluster {name} has no kubeconfig to give, for it is {cluster.state}.")
+    try:
+        return here.manager.kubeconfig(cluster)
+    except OSError:
+        raise store.Refused("conflict", f"The kubeconfig of cluster {name} is gone from this machine. Delete the cluster and create it anew.") from None
+
+
+@api.delete("/api/clusters/{name}", tags=["Clusters"], summary="Delete a cluster", status_code=202, responses=_problems(404))
+def delete_cluster(here: Here, owner: Caller, name: str, response: Response) -> JobAnswer:
+    """Answers at once with a job: the cluster is unregistered at the Observer, then deleted. One that is being created is cancelled."""
+    return here.accepted(here.manager.delete(name, _seen_by(owner)), response)
+
+
+@api.delete("/api/clusters/", tags=["Clusters"], summary="Delete a cluster, in the MVP's way", status_code=202, responses=_problems(404))
+def delete_cluster_by_query(here: Here, owner: Caller, name: str, response: Response) -> JobAnswer:
+    """The same, with the name in the query."""
+    return delete_cluster(here, owner, name, response)
+
+
+@api.get("/api/jobs/", tags=["Jobs"], summary="List jobs", responses=_problems())
+def list_jobs(here: Here, owner: Caller, cluster: str | None = None) -> list[JobAnswer]:
+    return [here.job_answer(job) for job in here.manager.store.jobs(_seen_by(owner), cluster)]
+
+
+@api.get("/api/jobs/{number}", tags=["Jobs"], summary="Follow a job", responses=_problems(404))
+def get_job(here: Here, owner: Caller, number: t.Annotated[int, Path(ge=0, lt=2**63)]) -> JobAnswer:
+    job = here.manager.store.job(number, _seen_by(owner))
+    if job is None:
+        raise store.Refused("unknown", f"There is no job {number}. GET /api/jobs/ lists what there is.")
+    return here.job_answer(job)
+
+
+@api.get("/health", tags=["Service"], summary="Whether the service works", responses={503: {"model": Health}})
+def health(here: Here, response: Response) -> Health:
+    checks = {"database": "ok", "workers": "ok" if here.manager.alive else "a worker has ended"}
+    try:
+        here.manager.store.counts()
+    except sqlite3.Error:
+        checks["database"] = "can not be read"
+    good = set(checks.values()) == {"ok"}
+    response.status_code = 200 if good else 503
+    return Health(status="ok" if good else "failed", checks=checks)
+
+
+@api.get("/metrics", tags=["Service"], summary="Prometheus metrics", response_class=Response)
+def metrics(here: Here) -> Response:
+    return Response(generate_latest(here.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The whole service. SettingsError when it can not work so."""
-    metrics = Metrics()
-    manager = Manager(settings, metrics.observe)
-    tokens = Tokens(settings.tokens) if settings.auth else None
+    measured = Metrics()
+    manager = Manager(settings, measured.observe)
+    measured.watch(manager.store, settings.max_clusters)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> t.AsyncIterator[None]:
         manager.start()
         yield
-        manager.stop()
+        await run_in_threadpool(manager.stop)
 
     app = FastAPIOffline(
         docs_url=PAGE,
@@ -214,120 +336,28 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"tryItOutEnabled": True, "displayRequestDuration": True},
         lifespan=lifespan,
     )
-    app.state.manager = manager
-    metrics.watch(manager.store, settings.max_clusters)
-    _add_headers(app)
+    app.state.context = Context(settings, measured, manager, Tokens(settings.tokens) if settings.auth else None)
+    app.include_router(api)
     app.add_middleware(_Guard)
     if not settings.auth and settings.loopback:
         # a page whose name points to this address (DNS rebinding) must not reach what needs no token
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
-
-    @app.exception_handler(RequestValidationError)
-    def on_bad_request(_request: Request, error: RequestValidationError) -> JSONResponse:
-        return _what_is_wrong(error)
-
-    @app.exception_handler(store.Refused)
-    def on_refused(_request: Request, error: store.Refused) -> JSONResponse:
-        return _problem(STATUS[error.kind], str(error))
-
-    @app.exception_handler(SettingsError)
-    def on_settings(_request: Request, error: SettingsError) -> JSONResponse:
-        # the tokens file was broken meanwhile; who asks has no business with the reason
-        return _problem(503, "The service's tokens can not be read. Tell its operator.")
-
-    @app.exception_handler(StarletteHTTPException)
-    def on_error(_request: Request, error: StarletteHTTPException) -> JSONResponse:
-        return _problem(error.status_code, str(error.detail), error.headers)
-
-    bearer = HTTPBearer(auto_error=False, description="A token of the file tokens.json.")
-
-    def caller(credentials: t.Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
-        if tokens is None:
-            return ADMIN
-        owner = tokens.owner(credentials.credentials) if credentials else None
-        if owner is None:
-            detail = "The token is wrong." if credentials else "A token is needed. Send the header Authorization: Bearer <token>."
-            raise HTTPException(status.HTTP_401_UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
-        return owner
-
-    Caller = t.Annotated[str, Depends(caller)]  # noqa: N806
-
-    def scope(owner: str) -> str | None:
-        """Whose clusters and jobs are seen."""
-        return None if owner == ADMIN else owner
-
-    def find(name: str, owner: str) -> store.Cluster:
-        cluster = manager.store.cluster(name, scope(owner))
-        if cluster is None:
-            raise store.Refused("unknown", f"There is no cluster {name[:80]}. GET /api/clusters/ lists what there is.")
-        return cluster
-
-    def answer(job: store.Job, response: Response) -> JobAnswer:
-        response.headers["Location"] = f"/api/jobs/{job.id}"
-        return JobAnswer.of(job, manager.task(job))
-
-    def problems(*codes: int) -> dict[int | str, dict[str, t.Any]]:
-        return {code: {"model": Problem} for code in (401, *codes)}
-
-    @app.get("/api/clusters/", tags=["Clusters"], summary="List clusters", responses=problems())
-    def list_clusters(owner: Caller) -> list[ClusterAnswer]:
-        newest = {job.cluster: job.id for job in manager.store.jobs(scope(owner))}
-        return [ClusterAnswer.of(cluster, newest.get(cluster.name, 0)) for cluster in manager.store.clusters(scope(owner))]
-
-    @app.post("/api/clusters/", tags=["Clusters"], summary="Create a cluster", status_code=202, responses=problems(409, 422, 429))
-    def create_cluster(owner: Caller, new: NewCluster, response: Response) -> JobAnswer:
-        """Answers at once with a job. A cluster whose creation failed is tried again."""
-        return answer(manager.create(new.name, owner, sees_all=owner == ADMIN), response)
-
-    @app.get("/api/clusters/{name}", tags=["Clusters"], summary="Get a cluster's kubeconfig", responses=problems(404, 409))
-    def get_kubeconfig(owner: Caller, name: str) -> dict[str, t.Any]:
-        """As JSON, which kubectl reads like YAML. It gives full power over the cluster."""
-        cluster = find(name, owner)
-        if cluster.state != store.READY:
-            raise store.Refused("conflict", f"Cluster {name} has no kubeconfig to give, for it is {cluster.state}.")
-        try:
-            return manager.kubeconfig(cluster)
-        except OSError:
-            raise store.Refused("conflict", f"The kubeconfig of cluster {name} is gone from this machine. Delete the cluster and create it anew.") from None
-
-    @app.delete("/api/clusters/{name}", tags=["Clusters"], summary="Delete a cluster", status_code=202, responses=problems(404))
-    def delete_cluster(owner: Caller, name: str, response: Response) -> JobAnswer:
-        """Answers at once with a job: the cluster is unregistered at the Observer, then deleted. One that is being created is cancelled."""
-        find(name, owner)
-        return answer(manager.delete(name, scope(owner)), response)
-
-    @app.delete("/api/clusters/", tags=["Clusters"], summary="Delete a cluster", status_code=202, responses=problems(404))
-    def delete_cluster_by_query(owner: Caller, name: str, response: Response) -> JobAnswer:
-        """The same, as the MVP's service has it."""
-        return delete_cluster(owner, name, response)
-
-    @app.get("/api/jobs/", tags=["Jobs"], summary="List jobs", responses=problems())
-    def list_jobs(owner: Caller, cluster: str | None = None) -> list[JobAnswer]:
-        return [JobAnswer.of(job, manager.task(job)) for job in manager.store.jobs(scope(owner), cluster)]
-
-    @app.get("/api/jobs/{number}", tags=["Jobs"], summary="Follow a job", responses=problems(404))
-    def get_job(owner: Caller, number: int) -> JobAnswer:
-        job = manager.store.job(number, scope(owner))
-        if job is None:
-            raise store.Refused("unknown", f"There is no job {number}. GET /api/jobs/ lists what there is.")
-        return JobAnswer.of(job, manager.task(job))
-
-    @app.get("/health", tags=["Service"], summary="Whether the service works", responses={503: {"model": Health}})
-    def health(response: Response) -> Health:
-        checks = {"database": "ok", "workers": "ok" if manager.alive else "a worker has ended"}
-        try:
-            manager.store.counts()
-        except Exception:
-            checks["database"] = "can not be read"
-        good = set(checks.values()) == {"ok"}
-        response.status_code = 200 if good else 503
-        return Health(status="ok" if good else "failed", checks=checks)
-
-    @app.get("/metrics", tags=["Service"], summary="Prometheus metrics", response_class=Response)
-    def get_metrics() -> Response:
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
-
+    _add_headers(app)
+    for kind, answer in HANDLERS.items():
+        app.add_exception_handler(kind, answer)
     return app
+
+
+HANDLERS: dict[type[Exception], t.Callable[[Request, t.Any], JSONResponse]] = {
+    RequestValidationError: lambda _request, error: _what_is_wrong(error),
+    store.Refused: lambda _request, error: _problem(STATUS[error.kind], str(error)),
+    # the tokens file was broken meanwhile; who asks has no business with the reason
+    SettingsError: lambda _request, error: _problem(503, "The service's tokens can not be read. Tell its operator."),
+    # FastAPI's own 400 is a body that is not even text, or nested too deeply
+    StarletteHTTPException: lambda _request, error: _problem(
+        error.status_code, "The body is no JSON." if error.status_code == 400 else str(error.detail), error.headers
+    ),
+}
 
 
 def _add_headers(app: FastAPI) -> None:

@@ -33,7 +33,7 @@ MANAGER = "kaas_mock"
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """C(state): the cluster's meanwhile. C(reserves), C(registers): what bears the cluster's name on this machine, or in the registry, may be ours from now on."""
+    """C(state): the cluster's meanwhile. C(reserves), C(registers): from now on what bears its name on this machine, or in the registry, may be ours."""
 
     name: str
     state: str

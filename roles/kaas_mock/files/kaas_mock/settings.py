@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     )
     tokens_file: Path | None = Field(
         default=None,
-        description='JSON object {name: token}, mode 0600; by default state_dir/tokens.json. Made with the token "admin" when missing, read again when changed. '
+        description='JSON object {name: token}, mode 0600; by default state_dir/tokens.json. Made with a token "admin" when missing, read again when changed. '
         "The token admin sees all clusters, any other only those that it created.",
     )
     # -- the clusters ---------------------------------------------------------------------------------------------------------------------------
