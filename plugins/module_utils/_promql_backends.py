@@ -32,17 +32,27 @@ QUERY_LENGTH_MAX = 2000
 
 
 class ServiceBackend:
-    """Through the API server, so that a Service need not be reachable from outside; C(port) is a number or a name."""
+    """Through the API server, so that a Service need not be reachable from outside; C(port) is a number or a name, C(parameters) go with each query."""
 
-    def __init__(self, client: Client, namespace: str, name: str, port: str, *, scheme: str = "http", timeout: int = 30) -> None:
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        port: str,
+        *,
+        scheme: str = "http",
+        timeout: int = 30,
+        parameters: t.Mapping[str, str] | None = None,
+    ) -> None:
         self.title = f"service {namespace}/{name}:{port}"
-        self._client, self._timeout = client, timeout
+        self._client, self._timeout, self._parameters = client, timeout, dict(parameters or {})
         target = quote(f"https:{name}:{port}" if scheme == "https" else f"{name}:{port}")
         self._path = f"/api/v1/namespaces/{quote(namespace)}/services/{target}/proxy/api/v1/query"
 
     def query(self, query: str) -> t.Any:
         try:
-            return self._client.request("GET", self._path, query={"query": query, "timeout": f"{self._timeout}s"})
+            return self._client.request("GET", self._path, query={"query": query, "timeout": f"{self._timeout}s", **self._parameters})
         except ApiError as error:
             answer = _decoded(error.detail)
             if isinstance(answer, dict) and answer.get("status") == "error":
