@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import pathlib
 import socket
 import subprocess
@@ -145,11 +146,50 @@ def test_write_is_visible_at_once(registry, importer):
 
 def test_metrics_are_what_promtool_expects(registry, importer):
     promtool = find_program("promtool")
-    registry.make(a="", full='{"labels":{"tier":"\\"gold\\"\\n"}}')
+    fields = {"api_url": "https://a.example", "maintenance": True, "agent_certificate_not_after": "2027-01-02T03:04:05Z"}
+    registry.make(a="", full=json.dumps({"labels": {"tier": '"gold"\n'}} | fields))
     running = importer()
     ready(running)
     done = subprocess.run([promtool, "check", "metrics"], input=running.get()[1], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_prometheus_finds_the_api_servers(registry, importer, tmp_path):
+    """A real Prometheus follows /api-targets, and keeps its targets while the importer is away."""
+    registry.make(a="", b='{"api_url":"https://10.0.0.1:6443"}')
+    running = importer()
+    ready(running)
+    url = f"http://127.0.0.1:{free_port()}"
+    discovery = {"url": f"{running.url}/api-targets", "refresh_interval": "1s"}
+    job = {"job_name": "kaas-api", "scrape_interval": "1d", "http_sd_configs": [discovery]}
+    (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [job]}))
+    command = [find_program("prometheus"), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    command.append(f"--web.listen-address={url.removeprefix('http://')}")
+
+    def targets():
+        try:
+            with urllib.request.urlopen(f"{url}/api/v1/targets?state=active", timeout=5) as answer:
+                found = json.load(answer)["data"]["activeTargets"]
+        except OSError:
+            return None
+        return {(target["discoveredLabels"]["__address__"], target["discoveredLabels"]["kaas_cluster"]) for target in found}
+
+    first = ("https://10.0.0.1:6443/livez", "b")
+    with (tmp_path / "prometheus.log").open("wb") as log:
+        prometheus = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: targets() == {first}, 30)
+        registry.patch(c='{"api_url":"https://c.example"}')
+        until(lambda: targets() == {first, ("https://c.example/livez", "c")}, 15)
+        registry.patch(c=None)
+        until(lambda: targets() == {first}, 15)
+        running.process.kill()
+        running.process.wait()
+        until(lambda: "Unable to refresh target groups" in (tmp_path / "prometheus.log").read_text(), 15)
+        assert targets() == {first}
+    finally:
+        prometheus.kill()
+        prometheus.wait()
 
 
 def test_deleted_registry_is_not_the_end_of_all_clusters(registry, importer):

@@ -5,12 +5,15 @@
 
 It watches one ConfigMap through the API server, with nothing but Python's standard library, so that an official image and this file
 are enough. What was read once stays shown while the registry can't be read or is deleted: neither means that the clusters ended.
+
+At /api-targets it lists the clusters' API servers in the form of Prometheus' HTTP service discovery, for the blackbox probe.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import datetime
 import http.client
 import http.server
 import json
@@ -32,6 +35,7 @@ import urllib.parse
 SERVICE_ACCOUNT = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 CLUSTER_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+API_URL = re.compile(r"https://([A-Za-z0-9]([-.A-Za-z0-9]*[A-Za-z0-9])?|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?")
 # The same as in the module kaas_clusters; a test compares them.
 ROLES = ("kaas", "infrastructure")
 RESERVED_LABELS = frozenset(
@@ -47,6 +51,7 @@ RESYNC_SECONDS = 20
 ANSWER_SECONDS = 5
 BACKOFF_SECONDS = (0.5, 10.0)
 STUCK_SECONDS = 300
+DURATION_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 
 log = logging.getLogger("kaas-metric-importer")
 
@@ -57,6 +62,10 @@ class Cluster:
 
     name: str
     info: t.Mapping[str, str] | None = None
+    api_url: str = ""
+    maintenance: bool = False
+    # when the agent's certificate ends, seconds since 1970; None: not known
+    not_after: float | None = None
 
 
 class Gone(Exception):
@@ -82,7 +91,9 @@ def parse(data: t.Mapping[str, str]) -> tuple[list[Cluster], list[str]]:
             clusters.append(Cluster(key))
             continue
         info, wrong = parse_info(key, fields)
-        clusters.append(Cluster(key, info))
+        known, wrong_too = parse_fields(fields)
+        clusters.append(Cluster(key, info, **known))
+        wrong += wrong_too
         if wrong:
             problems.append(f"{key}: {', '.join(wrong)} can't be shown")
     return clusters, problems
@@ -106,6 +117,36 @@ def parse_info(name: str, fields: t.Mapping[str, t.Any]) -> tuple[dict[str, str]
     return info, wrong
 
 
+def parse_fields(fields: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
+    """What the entry says besides; a field that can't be used is left out and named."""
+    known: dict[str, t.Any] = {}
+    wrong = []
+    api_url = fields.get("api_url") or ""
+    if isinstance(api_url, str) and (not api_url or API_URL.fullmatch(api_url.rstrip("/"))):
+        known["api_url"] = api_url.rstrip("/")
+    else:
+        wrong.append("api_url")
+    if isinstance(fields.get("maintenance", False), bool):
+        known["maintenance"] = fields.get("maintenance", False)
+    else:
+        wrong.append("maintenance")
+    if not_after := fields.get("agent_certificate_not_after"):
+        try:
+            moment = datetime.datetime.fromisoformat(not_after)
+            # without a zone it would be read as the local time of the machine
+            known["not_after"] = moment.replace(tzinfo=moment.tzinfo or datetime.UTC).timestamp()
+        except (TypeError, ValueError, OverflowError):
+            wrong.append("agent_certificate_not_after")
+    return known, wrong
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration in Prometheus' notation, such as 10m or 1h30m."""
+    if not re.fullmatch(r"([0-9]+(ms|[smhdwy]))+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 30s, 10m or 1h30m")
+    return sum(int(number) * DURATION_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhdwy])", text))
+
+
 def escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
@@ -119,9 +160,10 @@ def sample(metric: str, labels: t.Mapping[str, str], value: float) -> str:
 class State:
     """What is known of the registry; written by the watcher, read by scrapes."""
 
-    def __init__(self, clock: t.Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: t.Callable[[], float] = time.time, grace: float = 600) -> None:
         self._lock = threading.Lock()
         self._clock = clock
+        self._grace = grace
         self._clusters: list[Cluster] = []
         self._problems: list[str] = []
         self._present: bool | None = None
@@ -179,6 +221,19 @@ class State:
                     "What the registry says about the cluster.",
                     [({"cluster": cluster.name, **cluster.info}, 1.0) for cluster in self._clusters if cluster.info is not None],
                 ),
+                (
+                    "kaas_maintenance",
+                    "gauge",
+                    "The cluster is in maintenance, its silence is no failure.",
+                    [({"cluster": cluster.name}, 1.0) for cluster in self._clusters if cluster.maintenance],
+                ),
+                (
+                    "kaas_agent_certificate_not_after_timestamp_seconds",
+                    "gauge",
+                    "When the certificate of the cluster's agent ends.",
+                    [({"cluster": cluster.name}, cluster.not_after) for cluster in self._clusters if cluster.not_after is not None],
+                ),
+                ("kaas_registration_grace_seconds", "gauge", "How long a newly registered cluster may take to report.", [({}, self._grace)]),
                 ("kaas_registry_present", "gauge", "The registry exists; if not, the last known clusters are shown.", [({}, float(bool(self._present)))]),
                 (
                     "kaas_registry_last_sync_timestamp_seconds",
@@ -195,6 +250,12 @@ class State:
             if samples:
                 lines += [f"# HELP {metric} {text}", f"# TYPE {metric} {kind}", *(sample(metric, labels, value) for labels, value in samples)]
         return "\n".join(lines) + "\n"
+
+    def api_targets(self) -> str:
+        """The API servers for Prometheus' HTTP service discovery. Never the label "cluster": the probe's "up" would stand for the cluster's."""
+        with self._lock:
+            groups = [{"targets": [f"{cluster.api_url}/livez"], "labels": {"kaas_cluster": cluster.name}} for cluster in self._clusters if cluster.api_url]
+        return json.dumps(groups) + "\n"
 
 
 class Api:
@@ -315,12 +376,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path == "/metrics":
             # Before the registry was ever read, no metrics at all: an empty list would look like the end of all clusters.
             self.answer(200, state.metrics(), "text/plain; version=0.0.4; charset=utf-8") if state.ready else self.answer(503, "registry not read yet\n")
+        elif path == "/api-targets":
+            # Prometheus keeps its targets when this fails, as it should.
+            self.answer(200, state.api_targets(), "application/json") if state.ready else self.answer(503, "registry not read yet\n")
         elif path in ("/healthz", "/-/healthy"):
             self.answer(200, "ok\n") if state.healthy else self.answer(503, "registry not read yet, or the watch hangs\n")
         elif path == "/-/ready":
             self.answer(200, "ok\n") if state.ready else self.answer(503, "registry not read yet\n")
         else:
-            self.answer(404, "see /metrics\n")
+            self.answer(404, "see /metrics and /api-targets\n")
 
     do_HEAD = do_GET
 
@@ -360,6 +424,7 @@ def arguments(given: t.Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kaas-metric-importer", description=__doc__.partition("\n")[0])
     parser.add_argument("--namespace", default=environment.get("NAMESPACE", "observer"), help="namespace of the registry")
     parser.add_argument("--name", default="kaas-clusters", help="name of the registry's ConfigMap")
+    parser.add_argument("--grace", type=duration, default="10m", help="how long a newly registered cluster may take to report, as in 10m")
     parser.add_argument("--listen-host", default="", help="address to listen on; all by default")
     parser.add_argument("--listen-port", type=int, default=8080)
     parser.add_argument("--api-host", default=environment.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc"))
@@ -374,7 +439,7 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    state = State()
+    state = State(grace=options.grace)
     api = Api(options.api_host, options.api_port, options.service_account)
     server = Server(options.listen_host, options.listen_port, state)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()

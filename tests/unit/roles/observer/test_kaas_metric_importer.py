@@ -11,6 +11,7 @@ import json
 import pathlib
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -48,9 +49,10 @@ def test_needs_nothing_but_the_standard_library():
 
 
 def test_metrics_of_bare_keys_and_full_entries():
-    state = importer.State(clock=lambda: 1234.5)
+    state = importer.State(clock=lambda: 1234.5, grace=90)
     labels = {"tier": "gold", "name": "Production"}
-    state.read({"full": json.dumps({"role": "infrastructure", "labels": labels, "description": "d"}), "bare": "", "foreign": "text"})
+    fields = {"api_url": "https://10.0.0.1:6443", "maintenance": True, "agent_certificate_not_after": "2027-01-02T03:04:05Z", "manager": "ansible"}
+    state.read({"full": json.dumps({"role": "infrastructure", "labels": labels, "description": "d"} | fields), "bare": "", "foreign": "text"})
 
     assert state.metrics() == (
         "# HELP kaas The cluster is registered, it ought to report.\n"
@@ -61,6 +63,15 @@ def test_metrics_of_bare_keys_and_full_entries():
         "# HELP kaas_info What the registry says about the cluster.\n"
         "# TYPE kaas_info gauge\n"
         'kaas_info{cluster="full",role="infrastructure",name="Production",tier="gold"} 1\n'
+        "# HELP kaas_maintenance The cluster is in maintenance, its silence is no failure.\n"
+        "# TYPE kaas_maintenance gauge\n"
+        'kaas_maintenance{cluster="full"} 1\n'
+        "# HELP kaas_agent_certificate_not_after_timestamp_seconds When the certificate of the cluster's agent ends.\n"
+        "# TYPE kaas_agent_certificate_not_after_timestamp_seconds gauge\n"
+        'kaas_agent_certificate_not_after_timestamp_seconds{cluster="full"} 1798859045\n'
+        "# HELP kaas_registration_grace_seconds How long a newly registered cluster may take to report.\n"
+        "# TYPE kaas_registration_grace_seconds gauge\n"
+        "kaas_registration_grace_seconds 90\n"
         "# HELP kaas_registry_present The registry exists; if not, the last known clusters are shown.\n"
         "# TYPE kaas_registry_present gauge\n"
         "kaas_registry_present 1\n"
@@ -114,6 +125,80 @@ def test_what_can_not_be_a_label_is_left_out_and_counted(fields, info):
     assert 'kaas{cluster="a"} 1\n' in text
 
 
+@pytest.mark.parametrize("url", ["https://10.0.0.1:6443", "https://api.a.example", "https://[fd00::1]:6443", "https://a-b.example:443/"])
+def test_api_servers_are_listed_for_the_probe(url):
+    state = importer.State()
+    state.read({"a": json.dumps({"api_url": url}), "b": "", "c": '{"api_url": ""}'})
+    assert json.loads(state.api_targets()) == [{"targets": [f"{url.rstrip('/')}/livez"], "labels": {"kaas_cluster": "a"}}]
+    assert values(state.metrics())["kaas_registry_invalid_entries"] == "0"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://10.0.0.1:6443", "https://user:password@a.example", "https://a.example/path", "https://a.example?x=y", "https://", "a.example:6443"),
+        *("https://a.example#x", "https://a b.example", "https://a.example\n", 5, ["https://a.example"], {"url": "https://a.example"}),
+    ],
+)
+def test_any_other_address_is_not_probed_and_counted(url):
+    state = importer.State()
+    state.read({"a": json.dumps({"api_url": url})})
+    assert json.loads(state.api_targets()) == []
+    assert values(state.metrics())["kaas_registry_invalid_entries"] == "1"
+    assert 'kaas{cluster="a"} 1\n' in state.metrics()
+
+
+@pytest.mark.parametrize("value", [False, None])
+def test_no_maintenance(value):
+    state = importer.State()
+    state.read({"a": json.dumps({} if value is None else {"maintenance": value})})
+    assert "kaas_maintenance" not in state.metrics()
+    assert values(state.metrics())["kaas_registry_invalid_entries"] == "0"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"maintenance": "yes"}, {"maintenance": 1}, {"maintenance": None}),
+        *({"agent_certificate_not_after": "soon"}, {"agent_certificate_not_after": 5}, {"agent_certificate_not_after": "9999-99-99T00:00:00Z"}),
+    ],
+)
+def test_a_field_that_can_not_be_used_is_left_out_and_counted(fields):
+    state = importer.State()
+    state.read({"a": json.dumps(fields | {"api_url": "https://a.example"})})
+    text = state.metrics()
+    assert "kaas_maintenance" not in text
+    assert "not_after" not in text
+    assert values(text)["kaas_registry_invalid_entries"] == "1"
+    assert "https://a.example/livez" in state.api_targets()
+
+
+@pytest.mark.parametrize("moment", ["2027-01-02T03:04:05Z", "2027-01-02T03:04:05+00:00", "2027-01-02T05:04:05+02:00", "2027-01-02T03:04:05"])
+def test_end_of_the_certificate_is_utc(moment, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        state = importer.State()
+        state.read({"a": json.dumps({"agent_certificate_not_after": moment})})
+        assert values(state.metrics())['kaas_agent_certificate_not_after_timestamp_seconds{cluster="a"}'] == "1798859045"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("10m", 600), ("90s", 90), ("1h30m", 5400), ("1500ms", 1.5), ("0s", 0), ("1d", 86400)])
+def test_grace_is_a_duration(text, seconds):
+    assert importer.arguments(["--grace", text]).grace == seconds
+    assert importer.arguments([]).grace == 600
+
+
+@pytest.mark.parametrize("text", ["10", "m", "10 m", "-5m", "", "10m5"])
+def test_grace_that_is_no_duration_is_refused(text, capsys):
+    with pytest.raises(SystemExit):
+        importer.arguments([f"--grace={text}"])
+    assert "is no duration" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("value", "escaped"), [('a"b', r"a\"b"), ("a\\b", r"a\\b"), ("a\nb", r"a\nb"), ('\\"\n', r"\\\"\n"), ("ü", "ü"), ("} 5", "} 5")])
 def test_label_values_are_escaped(value, escaped):
     state = importer.State()
@@ -131,11 +216,13 @@ def test_any_value_is_survived(value):
 def test_deleted_registry_stays_shown():
     now = [100.0]
     state = importer.State(clock=lambda: now[0])
-    state.read({"a": ""})
+    state.read({"a": '{"maintenance": true, "api_url": "https://a.example"}'})
     now[0] = 200.0
     state.missing()
     state.confirmed()
+    assert "https://a.example/livez" in state.api_targets()
     shown = values(state.metrics())
+    assert shown['kaas_maintenance{cluster="a"}'] == "1"
     assert shown['kaas{cluster="a"}'] == "1"
     assert shown["kaas_registry_present"] == "0"
     assert shown["kaas_registry_last_sync_timestamp_seconds"] == "100"
@@ -283,7 +370,8 @@ def test_pages_before_and_after_the_first_sync():
     now = [1000.0]
     state = importer.State(clock=lambda: now[0])
     with serving(state) as url:
-        for path in ("/metrics", "/healthz", "/-/ready"):
+        # not an empty list either: Prometheus keeps its targets
+        for path in ("/metrics", "/api-targets", "/healthz", "/-/ready"):
             assert ask(url + path)[:2][0] == 503
         state.failed()
         assert ask(f"{url}/healthz")[0] == 503
@@ -292,6 +380,7 @@ def test_pages_before_and_after_the_first_sync():
         status, text, kind = ask(f"{url}/metrics?x=y")
         assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
         assert 'kaas{cluster="a"} 1\n' in text
+        assert ask(f"{url}/api-targets") == (200, "[]\n", "application/json")
         assert ask(f"{url}/healthz")[0] == ask(f"{url}/-/ready")[0] == 200
         assert ask(f"{url}/metrics", method="HEAD")[:2] == (200, "")
         assert ask(f"{url}/other")[0] == 404

@@ -108,6 +108,7 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
         "observer_alertmanager_enabled": False,
         "observer_alertmanager_urls": ["https://alerts.example.com/alertmanager", "http://192.0.2.9:9093"],
         "observer_alertmanager_http_config": {"basic_auth": {"username": "observer", "password": SECRETS["alertmanager"]}},
+        "observer_blackbox_modules": {"icmp": {"prober": "icmp"}, "kaas_api": {"prober": "http", "http": {"tls_config": {"insecure_skip_verify": True}}}},
         # as text, as "-e" gives them
         "observer_grafana_enabled": "false",
         "observer_network_policies": "no",
@@ -149,6 +150,7 @@ BAD: dict[str, tuple[dict[str, t.Any], tuple[str, ...]]] = {
     "certificate-alone": ({"observer_receive_server_certificate": "x"}, ("observer_receive_server_certificate", "all three or none")),
     "renewal": ({"observer_certificate_days": 20}, ("observer_certificate_renew_before_days (30)",)),
     "rule-file": ({"observer_rule_files": ["/nowhere/x.yaml"]}, ("/nowhere/x.yaml",)),
+    "grace-of-clusters": ({"observer_kaas_grace": "10"}, ("observer_kaas_grace", "'10'")),
     "unknown-alert": ({"observer_alert_for": {"KaasClusterDown": "5m"}}, ("KaasClusterDown", "KaaSClusterDown")),
     "alert-duration": ({"observer_alert_for": {"KaaSClusterDown": "soon"}}, ("observer_alert_for.KaaSClusterDown", "soon")),
     "receiver-twice": ({"observer_alertmanager_receivers": RECEIVERS * 2}, ("chat", "2 times")),
@@ -407,8 +409,22 @@ def test_secrets_hold_data_only(objects: list[dict[str, t.Any]]) -> None:
 
 def test_nobody_skips_verification(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
     text = json.dumps(rendered[variant])
-    assert "skip_verify" not in text.replace("insecure_skip_verify: false", "")
+    # the manifests are there as text and as objects; the one probe that sends nothing and believes nothing is held by the next test
+    assert text.replace("insecure_skip_verify: false", "").count("skip_verify") == 2
     assert "skip-verify" not in text
+
+
+def test_the_probe_of_api_servers_is_always_there_and_the_only_one_without_verification(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
+    modules = yaml.safe_load(named(objects_of(rendered, variant), "ConfigMap", "blackbox-exporter")["data"]["blackbox.yml"])["modules"]
+    assert set(modules) == {"kaas_api"} | set(VARIANTS[variant].get("observer_blackbox_modules", {"http_2xx", "tcp_connect"}))
+    if variant == "existing":
+        assert modules["kaas_api"] == VARIANTS[variant]["observer_blackbox_modules"]["kaas_api"], "the user's own wins"
+        return
+    assert [name for name, module in modules.items() if "skip_verify" in json.dumps(module)] == ["kaas_api"]
+    probe = modules["kaas_api"]["http"]
+    assert probe["valid_status_codes"] == [200, 401, 403]
+    assert set(probe) == {"valid_status_codes", "follow_redirects", "preferred_ip_protocol", "tls_config"}, "it may send no secret"
+    assert probe["follow_redirects"] is False
 
 
 def test_every_grpc_server_wants_a_certificate_of_the_inside(objects: list[dict[str, t.Any]]) -> None:
@@ -452,9 +468,10 @@ def test_receive_knows_itself_in_the_hashring(objects: list[dict[str, t.Any]]) -
 
 def test_reserved_names_and_labels_are_closed(objects: list[dict[str, t.Any]]) -> None:
     drop, rename, remove = yaml.safe_load(named(objects, "ConfigMap", "thanos-receive")["data"]["relabel.yml"])
-    for name in ("kaas", "kaas_cluster_info", "ALERTS", "ALERTS_FOR_STATE", "probe_success"):
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    for name in {"kaas", "kaas_cluster_info", "ALERTS", "ALERTS_FOR_STATE", "probe_success"} | recorded:
         assert re.fullmatch(drop["regex"], name)
-    for name in ("up", "kube_pod_info", "ALERTSX"):
+    for name in ("up", "kube_pod_info", "ALERTSX", "cluster:namespace:pod_memory:active", "kaasx", "cluster:up:sum"):
         assert not re.fullmatch(drop["regex"], name)
     replicas = {arg.partition("=")[2] for arg in args_of(objects, "thanos-query") if arg.startswith("--query.replica-label=")}
     for label in {"cluster", "infrastructure", "observer"} | replicas:
@@ -487,6 +504,26 @@ def test_own_series_never_carry_a_cluster(objects: list[dict[str, t.Any]]) -> No
     assert jobs["kaas-metric-importer"]["honor_labels"] is True
     assert not any(job.get("honor_labels") for name, job in jobs.items() if name != "kaas-metric-importer")
     assert "cluster" not in {rule.get("target_label") for job in jobs.values() for rule in job.get("relabel_configs", [])}
+    # metric_relabel_configs leave "up" alone
+    assert [name for name, job in jobs.items() if "cluster" in {rule.get("target_label") for rule in job.get("metric_relabel_configs", [])}] == ["kaas-api"]
+
+
+def test_api_servers_are_asked_by_the_blackbox_exporter(objects: list[dict[str, t.Any]], variant: str) -> None:
+    namespace = (GIVEN | VARIANTS[variant]).get("observer_namespace", "observer")
+    config = yaml.safe_load(named(objects, "ConfigMap", "prometheus")["data"]["prometheus.yml"])
+    (job,) = [job for job in config["scrape_configs"] if job["job_name"] == "kaas-api"]
+    assert job["params"] == {"module": ["kaas_api"]}
+    (discovery,) = job["http_sd_configs"]
+    assert discovery["url"] == f"http://kaas-metric-importer.{namespace}.svc:8080/api-targets"
+    (port,) = named(objects, "Service", "kaas-metric-importer")["spec"]["ports"]
+    assert port["port"] == 8080
+    assert "--grace=10m" in args_of(objects, "kaas-metric-importer")
+    policies = {item["metadata"]["name"]: item["spec"] for item in objects if item["kind"] == "NetworkPolicy"}
+    if policies:
+        for name, number in (("kaas-metric-importer", 8080), ("blackbox-exporter", 9115)):
+            (rule,) = [rule for rule in policies[name]["ingress"] if rule["ports"] == [{"port": number}]]
+            assert "prometheus" in [peer["podSelector"]["matchLabels"]["app.kubernetes.io/name"] for peer in rule["from"]]
+        assert policies["blackbox-exporter"]["egress"] == [{}]
 
 
 # Single variants
@@ -580,8 +617,9 @@ def test_the_site_s_wishes(rendered: dict[str, dict[str, t.Any]]) -> None:
 
 def test_alert_for(rendered: dict[str, dict[str, t.Any]]) -> None:
     def duration(variant: str) -> str:
-        rules = named(objects_of(rendered, variant), "ConfigMap", "thanos-ruler-rules")["data"]["kaas.yaml"]
-        return yaml.safe_load(rules)["groups"][0]["rules"][0]["for"]
+        text = named(objects_of(rendered, variant), "ConfigMap", "thanos-ruler-rules")["data"]["kaas.yaml"]
+        (found,) = [rule["for"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"] if rule.get("alert") == "KaaSClusterDown"]
+        return found
 
     assert (duration("small"), duration("site")) == ("5m", "17m")
 
@@ -598,7 +636,12 @@ def test_alertmanager_s_configuration(rendered: dict[str, dict[str, t.Any]]) -> 
     config = yaml.safe_load(rendered["site"]["alertmanager"])
     assert config["route"]["receiver"] == "chat"
     assert config["route"]["routes"][0]["receiver"] == "heartbeat"
-    assert all("cluster" in rule["equal"] for rule in config["inhibit_rules"])
+    # one cluster's alert mutes no other cluster's; but the one that says that many are silent has no cluster itself
+    (mass,) = [rule for rule in config["inhibit_rules"] if "cluster" not in rule.get("equal", [])]
+    assert mass == {
+        "source_matchers": ['alertname="KaaSMassOutage"'],
+        "target_matchers": ['alertname=~"KaaSClusterDown|KaaSAgentDown|KaaSClusterNeverSeen"'],
+    }
     assert "cluster" in config["route"]["group_by"]
     quiet = yaml.safe_load(rendered["small"]["alertmanager"])
     assert (quiet["route"]["receiver"], quiet["route"]["routes"][0]["receiver"]) == ("none", "none")
@@ -637,21 +680,39 @@ def test_rules_do_what_they_say(path: pathlib.Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_alert_is_tested_and_explained() -> None:
-    alerts = {
-        rule["alert"]: rule
-        for path in sorted((ROLE / "files/rules").glob("*.yaml"))
-        for group in yaml.safe_load(path.read_text())["groups"]
-        for rule in group["rules"]
-    }
-    tests = "\n".join(path.read_text() for path in (ROOT / "tests/rules").glob("*.yaml"))
-    page = (ROOT / "docs/alerts.md").read_text()
-    for name, rule in alerts.items():
-        assert f"alertname: {name}" in tests
-        assert rule["labels"]["severity"] in ("none", "info", "warning", "critical")
-        assert {"summary", "description", "runbook_url"} <= set(rule["annotations"])
-        assert rule["annotations"]["runbook_url"].endswith(f"docs/alerts.md#{name.lower()}")
-        assert f"## {name}\n" in page
+def rules() -> list[dict[str, t.Any]]:
+    files = sorted((ROLE / "files/rules").glob("*.yaml"))
+    return [rule for path in files for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in rules() if "alert" in rule], ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_every_alert_is_tested_and_explained(rule: dict[str, t.Any]) -> None:
+    name = rule["alert"]
+    tests = [test for path in (ROOT / "tests/rules").glob("*.yaml") for test in yaml.safe_load(path.read_text())["tests"]]
+    cases = [case for test in tests for case in test.get("alert_rule_test", []) if case["alertname"] == name]
+    severity = rule["labels"]["severity"]
+    assert severity in ("none", "info", "warning", "critical")
+    assert [case for case in cases if severity in {alert["exp_labels"]["severity"] for alert in case["exp_alerts"]}], "no test sees it firing"
+    if name != "Watchdog":
+        assert [case for case in cases if severity not in {alert["exp_labels"]["severity"] for alert in case["exp_alerts"]}], "no test sees it quiet"
+    assert {"summary", "description", "runbook_url"} <= set(rule["annotations"])
+    assert rule["annotations"]["runbook_url"].endswith(f"docs/alerts.md#{name.lower()}")
+    assert f"## {name}\n" in (ROOT / "docs/alerts.md").read_text()
+
+
+def test_every_alert_of_the_lab_comes_in_seconds() -> None:
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    for inventory in (ROOT / "inventories/lab/group_vars/observer.yml", ROOT / "tests/end_to_end/inventory/group_vars/observer.yml"):
+        assert set(yaml.safe_load(inventory.read_text())["observer_alert_for"]) == {name for name in alerts if name.startswith("KaaS")}
+
+
+def test_written_series_are_read_as_only_the_observer_can_write_them() -> None:
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    for rule in rules():
+        for name in recorded:
+            for found in re.finditer(rf"{re.escape(name)}(?![\w:])(\{{[^}}]*\}})?", rule["expr"]):
+                assert 'infrastructure=""' in (found.group(1) or ""), f"{rule.get('record', rule.get('alert'))} reads {found.group()}"
+                assert name.startswith("cluster:") or 'cluster=""' in found.group(1)
 
 
 # flags that work and that no help names
