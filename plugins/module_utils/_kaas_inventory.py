@@ -80,11 +80,25 @@ def find_resource(client: Client) -> Resource:
     raise ApiError(f"{client.server} serves {GROUP} as {', '.join(served)} and has no {KIND} of {wanted}. Install Cluster API's core provider.", status=404)
 
 
+def list_objects(client: Client, path: str, labels: str | None = None) -> tuple[list[dict[str, t.Any]], str]:
+    """All objects, and the resourceVersion from which a watch goes on."""
+    query = {"limit": "500"} | ({"labelSelector": labels} if labels else {})
+    objects: list[dict[str, t.Any]] = []
+    while True:
+        page = client.request("GET", path, query=query)
+        if not isinstance(page, dict) or not str(page.get("kind", "")).endswith("List") or not isinstance(page.get("items"), list):
+            raise ApiError(f"{client.server}{path} is no list. Check that it is a Kubernetes API server.", status=0)
+        objects += page["items"]
+        query["continue"] = page["metadata"].get("continue") or ""
+        if not query["continue"]:
+            return objects, page["metadata"]["resourceVersion"]
+
+
 def list_clusters(client: Client, *, namespaces: t.Sequence[str] = (), labels: str | None = None) -> list[dict[str, t.Any]]:
     resource = find_resource(client)
     found: list[dict[str, t.Any]] = []
     for namespace in namespaces or [None]:
-        found += client.list(resource.path(namespace), labels=labels)
+        found += list_objects(client, resource.path(namespace), labels)[0]
     return found
 
 

@@ -192,6 +192,34 @@ class Client:
             raise ApiError(message, status=answer.status) from error
         return Response(answer.status, data, _warnings(answer.headers.getlist("Warning")))
 
+    def stream(self, path: str, *, query: t.Mapping[str, str], silence: float) -> t.Iterator[str]:
+        """The lines of an answer that goes on, such as a watch. ApiError when it breaks off, or when no line comes for so many seconds."""
+        import urllib3
+
+        headers = urllib3.HTTPHeaderDict()
+        for name, value in self._headers():
+            headers.add(name, value)
+        headers["Accept"] = "application/json"
+        with self._lock:
+            self.requests += 1
+        answer: t.Any = None
+        try:
+            timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=silence)
+            url = f"{self.server}{path}?{urllib.parse.urlencode(query)}"
+            answer = self._pool.request("GET", url, headers=headers, timeout=timeout, retries=False, preload_content=False)
+            if answer.status != 200:
+                raise _refused(self.server, "GET", path, answer.status, answer.read().decode("utf-8", "replace"))
+            rest = b""
+            for chunk in answer.stream(65536):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield line.decode("utf-8", "replace")
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise _unreachable(self.server, error) from error
+        finally:
+            if answer is not None:
+                answer.close()
+
     def list(self, path: str, *, labels: str | None = None, fields: str | None = None) -> list[dict[str, t.Any]]:
         """All objects of a collection, with apiVersion and kind filled in."""
         query = {"limit": "500"}
