@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
 
@@ -54,6 +55,9 @@ def main() -> int:
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
+    # uvicorn stops in good order, then raises the signal anew, which would look like a crash
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
     server.run(sockets=[bound])
     return 0 if server.started else 1
 

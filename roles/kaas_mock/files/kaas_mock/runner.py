@@ -100,6 +100,10 @@ class Runner:
     def __init__(self, ansible_playbook: Path, home: Path, collections_path: str = "") -> None:
         self._program = ansible_playbook
         self._home = home
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # so that no other one is found
+        self._configuration = home / "ansible.cfg"
+        self._configuration.write_text("")
         self._collections_path = collections_path
 
     def run(
@@ -162,15 +166,17 @@ class Runner:
             return Result(clean(f"{followed.failed}: {followed.error}"), final=followed.failed.startswith(FINAL))
         with log.open(errors="replace") as text:
             text.seek(size)
-            said = text.read()[-LONGEST_ERROR:].strip().splitlines()
-        return Result(clean(f"ansible-playbook ended with {process.returncode}: " + " ".join(said[-5:])))
+            said = [line.strip() for line in text.read().splitlines() if line.strip()]
+        # where it says what is wrong, else where it ends
+        begin_of_error = max((number for number, line in enumerate(said) if line.startswith(("ERROR!", "[ERROR]"))), default=-3)
+        return Result(clean(f"ansible-playbook ended with {process.returncode}: " + " ".join(said[begin_of_error:][:3])))
 
     def _environment(self, mark: Path, events: Path) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "KAAS_MOCK_", "K8S_AUTH_"))}
         settings = {
             MARK: str(mark),
             EVENTS: str(events),
-            "ANSIBLE_CONFIG": os.devnull,
+            "ANSIBLE_CONFIG": str(self._configuration),
             "ANSIBLE_HOME": str(self._home),
             "ANSIBLE_LOCAL_TEMP": str(self._home / "tmp"),
             "ANSIBLE_REMOTE_TEMP": str(self._home / "tmp"),
