@@ -161,7 +161,9 @@ def test_prometheus_finds_the_api_servers(registry, importer, tmp_path):
     ready(running)
     url = f"http://127.0.0.1:{free_port()}"
     discovery = {"url": f"{running.url}/api-targets", "refresh_interval": "1s"}
-    job = {"job_name": "kaas-api", "scrape_interval": "1d", "http_sd_configs": [discovery]}
+    # as the role has it: what is asked is the blackbox exporter
+    relabel = [{"target_label": "__param_target", "source_labels": ["__address__"]}, {"target_label": "__address__", "replacement": "127.0.0.1:1"}]
+    job = {"job_name": "kaas-api", "scrape_interval": "1d", "http_sd_configs": [discovery], "relabel_configs": relabel}
     (tmp_path / "prometheus.yml").write_text(json.dumps({"scrape_configs": [job]}))
     command = [find_program("prometheus"), f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
     command.append(f"--web.listen-address={url.removeprefix('http://')}")
