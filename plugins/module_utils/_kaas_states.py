@@ -146,7 +146,7 @@ def combine(snapshot: Snapshot, recorded: Recorded, missing: t.Sequence[str], re
     lacks = "; ".join(missing)
     if entries and recorded.evaluated is None:
         raise ObserverError(
-            f"{len(entries)} clusters are registered, and no state is recorded in {title}" + (f", whose answer is partial ({lacks})" if missing else "") + ". "
+            f"Registered is {named(entries)}, and no state is recorded in {title}" + (f", whose answer is partial ({lacks})" if missing else "") + ". "
             "Check that thanos-ruler runs and reaches thanos-query, and that thanos-query reaches thanos-ruler: kubectl -n observer get pods, and the log of "
             "thanos-ruler-0. Of an Observer that was just deployed, the first states come a minute later."
         )
@@ -154,6 +154,12 @@ def combine(snapshot: Snapshot, recorded: Recorded, missing: t.Sequence[str], re
         raise ObserverError(
             f"The answer of {title} is partial ({lacks}), and {named(unknown)} may be in what it lacks. "
             "Run again; if it stays so, look at thanos-query's page Stores."
+        )
+    if entries and not recorded.states and recorded.connected is None:
+        # its heartbeat needs no store, the other records do; so this is no Observer whose first cluster was registered just now
+        raise ObserverError(
+            f"Registered is {named(entries)}, and thanos-ruler, which runs, records no state in {title}: its queries fail. Its page Rules and its log say why; "
+            "check that thanos-query and all its stores answer. Of an Observer that was just deployed, the first states come a minute later."
         )
     # What was registered well before the last evaluation has a state by then.
     stateless = sorted(name for name in unknown if recorded.evaluated and recorded.registered.get(name, recorded.evaluated) < recorded.evaluated - LATE_SECONDS)

@@ -104,12 +104,14 @@ def test_registered_a_moment_ago_is_new():
 
 
 def test_a_rule_that_fails_is_not_taken_for_new():
+    with pytest.raises(ObserverError, match=r"Registered is a, and thanos-ruler, which runs, records no state in query: its queries fail\."):
+        look({"a": ""}, records({}, connected=None))
     with pytest.raises(ObserverError, match="thanos-ruler knows of a and records no cluster:kaas_state:info: the rule fails"):
         look({"a": ""}, [*records({}), series(REGISTERED, NOW - 3600, cluster="a")])
 
 
 def test_a_dead_ruler_is_an_error():
-    with pytest.raises(ObserverError, match=r"^2 clusters are registered, and no state is recorded in query\. Check that thanos-ruler runs") as caught:
+    with pytest.raises(ObserverError, match=r"^Registered is a, b, and no state is recorded in query\. Check that thanos-ruler runs") as caught:
         look({"a": "", "b": ""}, [])
     assert "just deployed" in str(caught.value)
     # its last records are still seen, of a replica whose heartbeat is not

@@ -1,0 +1,667 @@
+# Copyright: (c) 2026, Sovereign Cloud Stack
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measures what grows with the number of KaaS clusters, with simulated ones and real programs on this machine.
+
+    python benchmarks/scale.py [--steps 10,100,1000] [--save]
+
+Registry in a real API server, importer, Prometheus, Receives, ruler with the role's rules, Query; the clusters' samples come by remote-write. All on loopback,
+without TLS, but Query, which an API server has to reach. --save writes the tables into benchmarks/README.md and docs/sizing.md. Takes about 12 minutes, 9 GiB of memory
+for 1,000 clusters, and root (a loop device limits the disk). Receives are killed, never stopped, but the one that is measured on its own volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import http.client
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import typing as t
+import urllib.parse
+
+TOP = pathlib.Path(__file__).parents[1]
+sys.path[:0] = [str(TOP / "tests"), str(TOP / "tests" / "end_to_end"), str(TOP / ".cache" / "tree")]
+
+import psutil  # noqa: E402
+import yaml  # noqa: E402
+from _clusters import clusters, samples, series_of  # noqa: E402
+from _observer import LOCAL, Observer, Sender, compressed, expose_query, free_port, own_address  # noqa: E402
+from ansible_collections.scs.observer.plugins.module_utils import _kaas_states, _kubernetes  # noqa: E402
+from ansible_collections.scs.observer.plugins.module_utils._promql_backends import ServiceBackend  # noqa: E402
+from ansible_collections.scs.observer.plugins.module_utils._registry import Registry, items_from  # noqa: E402
+from lab import BIN, ENVIRONMENT, Rows, machine, table  # noqa: E402
+
+SMALL, BIG, BIG_CLUSTERS = 200, 6000, 10
+# one in fifty registered ones never reports
+SILENT = 50
+INTERVAL = 30
+BACKFILL = 20  # samples, so that rate() over 5 minutes has what it needs
+BATCH = 2000  # series of a request
+TURNS = 5
+MIB, GIB = 1024**2, 1024**3
+MEMORY_EACH, MEMORY_SERIES, MEMORY_FREE = 5 * MIB, 12 * 1024, 3 * GIB
+VOLUME = 8 * GIB
+VOLUME_CLUSTERS = 10
+
+CUSTOMER = 'cluster!="",infrastructure="",observer=""'
+RECORDED = 'infrastructure=""'
+QUERIES = {
+    "clusters by state": f"count by (state) (cluster:kaas_state:info{{{RECORDED}}})",
+    "clusters by state, Receives left out": f'count by (state) (cluster:kaas_state:info{{{RECORDED},receive_replica=""}})',
+    "state of each": f"group by (cluster, state) (cluster:kaas_state:info{{{RECORDED}}})",
+    "state of each, Receives left out": f'group by (cluster, state) (cluster:kaas_state:info{{{RECORDED},receive_replica=""}})',
+    "age of the last sample of each": f"time() - max by (cluster) (cluster:kaas_last_sample:timestamp_seconds{{{RECORDED}}})",
+    "alerts of each": f"count by (cluster, alertname) (ALERTS{{{RECORDED}}})",
+    "CPU of each, %": f'100 * (1 - avg by (cluster) (rate(node_cpu_seconds_total{{{CUSTOMER},mode="idle"}}[5m])))',
+    "RAM of each, %": f"100 * (1 - sum by (cluster) (node_memory_MemAvailable_bytes{{{CUSTOMER}}}) / sum by (cluster) (node_memory_MemTotal_bytes{{{CUSTOMER}}}))",
+    "nodes of each": f"count by (cluster) (kube_node_info{{{CUSTOMER}}})",
+    "nodes not ready of each": f'count by (cluster) (kube_node_status_condition{{{CUSTOMER},condition="Ready",status="true"}} == 0)',
+    "pods that do not run, of each": f'sum by (cluster) (kube_pod_status_phase{{{CUSTOMER},phase=~"Failed|Pending|Unknown"}})',
+    "series of each": f"sum by (cluster) (scrape_samples_post_metric_relabeling{{{CUSTOMER}}})",
+    "one cluster: CPU of its nodes": '100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{cluster="c0000",mode="idle"}[5m])))',
+}
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} load {os.getloadavg()[0]:.1f} {text}", file=sys.stderr, flush=True)
+
+
+# -- the programs --------------------------------------------------------------------------------------------------------------------------------
+
+
+class Folders:
+    """Stands for pytest's tmp_path_factory, which the tests' API server asks for a folder."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+
+    def mktemp(self, name: str) -> pathlib.Path:
+        (self.folder / name).mkdir()
+        return self.folder / name
+
+
+@contextlib.contextmanager
+def api_server(folder: pathlib.Path) -> t.Iterator[t.Any]:
+    """That of the integration tests."""
+    spec = importlib.util.spec_from_file_location("integration", TOP / "tests" / "integration" / "conftest.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["integration"] = module
+    spec.loader.exec_module(module)
+    running = module.cluster.__wrapped__(Folders(folder))
+    yield next(running)
+    running.close()
+
+
+class Rest:
+    """GETs over one kept connection."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=120)
+
+    def text(self, path: str) -> str:
+        self._connection.request("GET", path)
+        answer = self._connection.getresponse()
+        body = answer.read().decode()
+        assert answer.status == 200, f"{path}: {answer.status} {body[:300]}"
+        return body
+
+    def query(self, query: str, **parameters: str) -> list[t.Any]:
+        answer = json.loads(self.text("/api/v1/query?" + urllib.parse.urlencode({"query": query, **parameters})))
+        assert not answer.get("warnings"), answer["warnings"]
+        return answer["data"]["result"]
+
+
+def delivered(sender: Sender, tenant: str, body: bytes) -> None:
+    """A Receive refuses what comes first for a tenant, until its TSDB is open."""
+    for attempt in range(200):
+        try:
+            sender.send(tenant, body)
+            return
+        except RuntimeError:
+            if attempt == 199:
+                raise
+            time.sleep(0.1)
+
+
+class Agents:
+    """All clusters' agents: history first, then a sample of each series every 30 s, from four threads."""
+
+    THREADS = 4
+
+    def __init__(self, url: str) -> None:
+        self.url, self.lock, self.rounds, self.longest = url, threading.Lock(), 0, 0.0
+        self._series = {count: series_of(count) for count in (SMALL, BIG)}
+        self._all: dict[str, int] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def series(self) -> int:
+        return sum(self._all.values())
+
+    @property
+    def clusters(self) -> int:
+        return len(self._all)
+
+    def _bodies(self, count: int, times: t.Sequence[float], known: int = 0) -> list[bytes]:
+        series = self._series[count][known:]
+        return [compressed(samples(series[begin : begin + BATCH], times)) for begin in range(0, len(series), BATCH)]
+
+    def _deliver(self, work: t.Sequence[tuple[str, list[bytes]]]) -> None:
+        def run(part: t.Sequence[tuple[str, list[bytes]]]) -> None:
+            sender = Sender(self.url)
+            for tenant, bodies in part:
+                for body in bodies:
+                    delivered(sender, tenant, body)
+            sender.close()
+
+        threads = [threading.Thread(target=run, args=(work[number :: self.THREADS],)) for number in range(self.THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def add(self, wanted: t.Mapping[str, int]) -> None:
+        """With a history of ten minutes; its samples are those of the rounds after it, so that it is in order."""
+        with self.lock:
+            now = time.time()
+            times = [now - INTERVAL * number for number in range(BACKFILL, 0, -1)]
+            bodies = {count: self._bodies(count, times) for count in set(wanted.values())}
+            self._deliver([(name, bodies[count]) for name, count in wanted.items() if name not in self._all])
+            # a small one that becomes big: its first series are there already
+            grown = {name for name, count in wanted.items() if self._all.get(name, count) != count}
+            if grown:
+                more = {labels_key(labels) for labels, _value in self._series[SMALL]}
+                extra = [one for one in self._series[BIG] if labels_key(one[0]) not in more]
+                parts = [compressed(samples(extra[begin : begin + BATCH], times)) for begin in range(0, len(extra), BATCH)]
+                self._deliver([(name, parts) for name in grown])
+            self._all |= wanted
+            self._round()
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def _round(self) -> None:
+        begin = time.monotonic()
+        bodies = {count: self._bodies(count, [time.time()]) for count in set(self._all.values())}
+        self._deliver([(name, bodies[count]) for name, count in self._all.items()])
+        self.rounds += 1
+        self.longest = max(self.longest, time.monotonic() - begin)
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            with self.lock:
+                self._round()
+
+    def end(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def labels_key(labels: t.Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(labels.items()))
+
+
+def resident(observer: Observer, name: str) -> float:
+    return psutil.Process(observer.running[name].process.pid).memory_info().rss
+
+
+def settled(observer: Observer, name: str) -> float:
+    """The largest of some seconds: what a limit has to allow."""
+    return max(resident(observer, name) for _ in range(20) if not time.sleep(0.5))
+
+
+# -- one Receive, more and more clusters -------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Step:
+    clusters: int
+    reporting: int
+    series: int
+    memory: float
+    cores: float
+    query_memory: float
+    evaluation: float
+    info: list[float]
+    task: list[float]
+    control: list[float]
+    queries: dict[str, tuple[list[float], int]]
+    round_seconds: float
+
+
+def grow(folder: pathlib.Path, steps: t.Sequence[int]) -> tuple[list[Step], dict[str, float]]:
+    address = own_address() or sys.exit("this machine has no address but loopback, and an API server proxies to no other")
+    found: list[Step] = []
+    extra: dict[str, float] = {}
+    with api_server(folder) as cluster, Observer(folder, interval="15s", name="benchmark") as observer:
+        namespace = "observer"
+        assert cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})[0] == 201
+        client = _kubernetes.connect({"kubeconfig": cluster.kubeconfig})
+        registry = Registry(client, namespace)
+        url = observer.receive()
+        observer.reserve_query(address)
+        importer = observer.importer(cluster, namespace, "--grace", "1s")
+        observer.prometheus(importer=importer)
+        ruler = observer.ruler()
+        query_url = observer.query()
+        expose_query(cluster, namespace, observer)
+        extra["memory_empty"] = settled(observer, "thanos-receive-0")
+        agents = Agents(url)
+        try:
+            names = clusters(max(steps))
+            agents.add(dict.fromkeys(names[:BIG_CLUSTERS], SMALL))
+            extra["memory_small"], extra["series_small"] = settled(observer, "thanos-receive-0"), agents.series
+            for count in steps:
+                needed = count * MEMORY_EACH + (count * SMALL + BIG_CLUSTERS * BIG) * MEMORY_SERIES
+                free = psutil.virtual_memory().available + resident(observer, "thanos-receive-0")
+                if free - needed < MEMORY_FREE:
+                    say(f"{count} clusters need about {needed / GIB:.1f} GiB, {free / GIB:.1f} are free: left out")
+                    continue
+                found.append(_step(observer, cluster, registry, agents, names[:count], ruler, query_url))
+                say(f"{count} clusters: Receive {found[-1].memory / MIB:.0f} MiB, module {statistics.median(found[-1].info):.3f} s")
+        finally:
+            agents.end()
+    return found, extra
+
+
+def _step(observer: Observer, cluster: t.Any, registry: Registry, agents: Agents, names: list[str], ruler: str, query_url: str) -> Step:
+    labels = {"customer": "customer-a", "name": "Production of customer A", "region": "west", "tier": "gold"}
+    registry.ensure(items_from([{"name": name, "labels": labels} for name in names], present=True))
+    reporting = {name: BIG if number < BIG_CLUSTERS else SMALL for number, name in enumerate(names) if number % SILENT != SILENT - 1}
+    agents.add(reporting)
+    client = registry.client
+    backend = ServiceBackend(client, registry.namespace, "thanos-query", "9090", parameters=_kaas_states.PARAMETERS)
+    deadline = time.monotonic() + 120
+    while True:
+        with contextlib.suppress(_kaas_states.ObserverError):
+            states = _kaas_states.observe(registry, backend).result()["states"]
+            if states["up"] == len(reporting) and states["never_seen"] == len(names) - len(reporting):
+                break
+        assert time.monotonic() < deadline, f"the states are not as they should be: {states}"
+        time.sleep(1)
+    process = psutil.Process(observer.running["thanos-receive-0"].process.pid)
+    begin, used = time.monotonic(), sum(process.cpu_times()[:2])
+    memory = settled(observer, "thanos-receive-0")
+    while time.monotonic() - begin < INTERVAL:
+        time.sleep(0.5)
+        memory = max(memory, process.memory_info().rss)
+    cores = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - begin)
+    rest = Rest(query_url)
+    with agents.lock:  # what is written in between is another matter
+        queries = {name: _timed(rest, query) for name, query in QUERIES.items()}
+        info = []
+        for _turn in range(TURNS):
+            before, start = client.requests, time.monotonic()
+            outcome = _kaas_states.observe(registry, backend)
+            info.append(time.monotonic() - start)
+            assert client.requests - before == 2 and len(outcome.clusters) == len(names)
+        control, task = _tasks(cluster.kubeconfig, registry.namespace)
+        metrics = Rest(f"http://{ruler}").text("/metrics")
+    durations = [float(value) for value in re.findall(r"^prometheus_rule_group_last_duration_seconds\{[^}]*\} (\S+)", metrics, re.MULTILINE)]
+    failures = [float(value) for value in re.findall(r"^prometheus_rule_evaluation_failures_total\{[^}]*\} (\S+)", metrics, re.MULTILINE)]
+    if any(failures):
+        say(f"evaluations of rules that failed so far: {sum(failures):.0f}")
+    query_memory = resident(observer, "thanos-query")
+    return Step(len(names), len(reporting), agents.series, memory, cores, query_memory, max(durations), info, task, control, queries, agents.longest)
+
+
+def _timed(rest: Rest, query: str) -> tuple[list[float], int]:
+    seconds, size = [], 0
+    for _turn in range(TURNS):
+        begin = time.monotonic()
+        size = len(rest.query(query))
+        seconds.append(time.monotonic() - begin)
+    return seconds, size
+
+
+def _tasks(kubeconfig: str, namespace: str) -> tuple[list[float], list[float]]:
+    """Seconds of Ansible's task ping, which does nothing, and of the module's; Ansible's start left out."""
+    module = {"scs.observer.kaas_clusters_info": {"kubeconfig": kubeconfig, "namespace": namespace}}
+    tasks = [{"name": f"{name} {turn}", **task} for turn in range(3) for name, task in (("ping", {"ansible.builtin.ping": {}}), ("info", module))]
+    play = {"name": "Measure", "hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}
+    play["vars"] = {"ansible_python_interpreter": sys.executable}
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:
+        file.write(yaml.safe_dump([play]))
+        file.flush()
+        environment = {**ENVIRONMENT, "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks", "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all"}
+        command = [str(BIN / "ansible-playbook"), "-i", "localhost,", file.name]
+        done = subprocess.run(command, env=environment, cwd=TOP, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    took = {name: float(seconds) for name, seconds in re.findall(r"^(\w+ \d) -+ ([\d.]+)s$", done.stdout, re.MULTILINE)}
+    return [took[f"ping {turn}"] for turn in range(3)], [took[f"info {turn}"] for turn in range(3)]
+
+
+# -- shuffle sharding --------------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Sharding:
+    receives: int
+    shard: int  # 0: no shuffle sharding
+    clusters: int
+    memory: list[float]
+    tenants: list[int]
+
+
+def shard(folder: pathlib.Path, steps: t.Sequence[int], receives: int = 6) -> list[Sharding]:
+    """The same clusters into six Receives with replication factor 3, which hold all of them, or three for each."""
+    found = []
+    for size in (0, 3):
+        place = folder / f"shard-{size}"
+        place.mkdir()
+        with Observer(place) as observer:
+            addresses = [f"{LOCAL}:{free_port()}" for _ in range(receives)]
+            ring: dict[str, t.Any] = {"hashring": "default", "algorithm": "ketama", "endpoints": [{"address": address} for address in addresses]}
+            if size:
+                ring["shuffle_sharding_config"] = {"shard_size": size, "cache_size": 2000}
+            (place / "hashrings.json").write_text(json.dumps([ring]))
+            flags = [f"--receive.hashrings-file={place / 'hashrings.json'}", "--receive.hashrings-algorithm=ketama", "--receive.replication-factor=3"]
+            urls = [observer.receive(f"thanos-receive-{number}", *flags, grpc=address) for number, address in enumerate(addresses)]
+            time.sleep(5)
+            agents = Agents(urls[0])
+            try:
+                for count in steps:
+                    agents.add(dict.fromkeys(clusters(count), SMALL))
+                    time.sleep(5)
+                    memory = [settled(observer, name) for name in observer.receives]
+                    tenants = [_tenants(address) for _url, address in observer.receives.values()]
+                    found.append(Sharding(receives, size, count, memory, tenants))
+                    say(f"shard {size}, {count} clusters: {[round(value / MIB) for value in memory]} MiB, tenants {tenants}")
+            finally:
+                agents.end()
+    return found
+
+
+def _tenants(address: str) -> int:
+    """Tenants whose series a Receive holds."""
+    text = Rest(f"http://{address}").text("/metrics")
+    return sum(float(value) > 0 for value in re.findall(r'^prometheus_tsdb_head_series\{[^}]*tenant="c\d+"[^}]*\} (\S+)', text, re.MULTILINE))
+
+
+# -- blocks, and the disk while a Receive stops ------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Storage:
+    clusters: int
+    hours: int
+    blocks: int
+    objects: int
+    size: int
+    cutting: float
+    before: float
+    stopping: float
+    seconds: float
+    after_blocks: int
+
+
+@contextlib.contextmanager
+def volume(folder: pathlib.Path) -> t.Iterator[pathlib.Path]:
+    """A file system of its own in a sparse file, so that what is preallocated can not fill the machine's."""
+    image, place = folder / "volume.img", folder / "volume"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(VOLUME)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        image.unlink()
+
+
+class DiskUse:
+    """The most that is used while it runs, asked every 20 ms."""
+
+    def __init__(self, place: pathlib.Path) -> None:
+        self.place, self.most, self._stop = place, 0, threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def now(self) -> int:
+        return shutil.disk_usage(self.place).used
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            self.most = max(self.most, self.now())
+
+    def __enter__(self) -> DiskUse:
+        self.most = self.now()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def store(folder: pathlib.Path) -> Storage:
+    """Seven hours of samples at once: Receive cuts its blocks of two hours as it always does, with its own settings."""
+    bucket = folder / "bucket"
+    bucket.mkdir()
+    (folder / "objstore.yml").write_text(json.dumps({"type": "FILESYSTEM", "config": {"directory": str(bucket)}}))
+    names = clusters(VOLUME_CLUSTERS)
+    with volume(folder) as place, Observer(folder) as observer:
+        url = observer.receive("thanos-receive-volume", f"--objstore.config-file={folder / 'objstore.yml'}", data=place)
+        end = int(time.time()) // 7200 * 7200
+        begin, sender, series = end - 6 * 3600, Sender(url), series_of(SMALL)
+        with DiskUse(place) as use:
+            for first in range(begin, end + 3600, 3600):
+                times = [when for when in range(first, first + 3600, 60) if when < time.time()]
+                body = compressed(samples(series, times)) if times else b""
+                for name in names if times else ():
+                    delivered(sender, name, body)
+            # a block is cut when the head has one and a half of its length; the newest sample is of now, or of an hour ago at least
+            wanted = 3 if time.time() - end > 3600 else 2
+            deadline = time.monotonic() + 360
+            while len(list(bucket.glob("*/meta.json"))) < wanted * len(names) and time.monotonic() < deadline:
+                time.sleep(2)
+            time.sleep(10)
+            cutting = use.most - use.now()
+        blocks = list(bucket.glob("*/meta.json"))
+        objects = [path for path in bucket.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in objects)
+        with DiskUse(place) as use:
+            before, start = use.now(), time.monotonic()
+            observer.running["thanos-receive-volume"].stop(300)
+            seconds = time.monotonic() - start
+        after = len(list(bucket.glob("*/meta.json")))
+        return Storage(len(names), 2 * wanted, len(blocks), len(objects), size, cutting, before, use.most - before, seconds, after)
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------------------------------------
+
+
+def seconds(values: t.Sequence[float]) -> str:
+    median = statistics.median(values)
+    return f"{median:.3f} ({max(values):.3f})" if len(values) > 1 else f"{median:.3f}"
+
+
+def growth(steps: t.Sequence[Step], value: t.Callable[[Step], float]) -> str:
+    """How many times more from the first to the last."""
+    first, last = value(steps[0]), value(steps[-1])
+    return f"{last / first:.1f} x" if first else ""
+
+
+def latency_table(steps: t.Sequence[Step]) -> str:
+    head = ["seconds, median of 5 (largest)", *(f"{step.clusters} clusters" for step in steps), f"growth, clusters {growth(steps, lambda step: step.clusters)}"]
+    rows: Rows = [
+        ("**kaas_clusters_info**, registry and states", *(seconds(step.info) for step in steps), growth(steps, lambda step: statistics.median(step.info))),
+        ("the whole task in Ansible (3 turns)", *(seconds(step.task) for step in steps), growth(steps, lambda step: statistics.median(step.task))),
+        (
+            "beside it, Ansible's ping, which does nothing",
+            *(seconds(step.control) for step in steps),
+            growth(steps, lambda step: statistics.median(step.control)),
+        ),
+        ("requests of the module", *("2" for _step in steps), "1.0 x"),
+    ]
+    for name in QUERIES:
+        cells = [f"{seconds(step.queries[name][0])}, {step.queries[name][1]} series" for step in steps]
+        rows.append((f"query: {name}", *cells, growth(steps, lambda step, name=name: statistics.median(step.queries[name][0]))))
+    rows.append(("ruler: one evaluation of all rules of kaas.yaml", *(f"{step.evaluation:.3f}" for step in steps), growth(steps, lambda step: step.evaluation)))
+    return table(head, rows)
+
+
+def memory_table(steps: t.Sequence[Step], extra: t.Mapping[str, float]) -> str:
+    head = ["one Receive that holds all", "empty", f"{BIG_CLUSTERS} of {SMALL} series", *(f"{step.clusters} clusters" for step in steps)]
+    rows: Rows = [
+        ("clusters that send", "0", str(BIG_CLUSTERS), *(str(step.reporting) for step in steps)),
+        ("series", "0", f"{extra['series_small']:,.0f}", *(f"{step.series:,}" for step in steps)),
+        ("memory (RSS), MiB", *(f"{value / MIB:.0f}" for value in (extra["memory_empty"], extra["memory_small"], *(step.memory for step in steps)))),
+        ("CPU, cores, writing every 30 s and evaluating every 15 s", "", "", *(f"{step.cores:.2f}" for step in steps)),
+        ("thanos-query, memory (RSS), MiB", "", "", *(f"{step.query_memory / MIB:.0f}" for step in steps)),
+    ]
+    return table(head, rows)
+
+
+def storage_table(found: Storage) -> str:
+    each, day = found.blocks / found.clusters, 24 / found.hours
+    rows: Rows = [
+        (f"blocks in {found.hours} hours", str(found.blocks), f"{each:.1f}", f"{each * day:.0f} a day"),
+        ("objects of them", str(found.objects), f"{found.objects / found.clusters:.1f}", f"{found.objects / found.clusters * day:.0f} a day"),
+        (
+            "their size, one sample a minute",
+            f"{found.size / MIB:.1f} MiB",
+            f"{found.size / found.clusters / 1024:.0f} KiB",
+            f"{found.size / found.clusters * day / MIB:.2f} MiB a day",
+        ),
+        ("disk, for a while, when blocks are cut", f"{found.cutting / MIB:.0f} MiB", f"{found.cutting / MIB / found.clusters:.0f} MiB", ""),
+        ("**disk, for a while, when the Receive stops**", f"{found.stopping / MIB:.0f} MiB", f"{found.stopping / MIB / found.clusters:.0f} MiB", ""),
+        ("blocks that the stop adds", str(found.after_blocks - found.blocks), f"{(found.after_blocks - found.blocks) / found.clusters:.1f}", ""),
+        ("time that the stop takes", f"{found.seconds:.1f} s", f"{found.seconds / found.clusters:.2f} s", ""),
+    ]
+    return table([f"one Receive, {found.clusters} clusters of {SMALL} series", "all", "for each cluster", "converted"], rows)
+
+
+def sharding_table(found: t.Sequence[Sharding]) -> str:
+    rows: Rows = []
+    for one in found:
+        how = f"shards of {one.shard}" if one.shard else "none"
+        memory = [value / MIB for value in one.memory]
+        cells = (f"{statistics.mean(memory):.0f} ({max(memory):.0f})", f"{sum(memory):.0f}", f"{statistics.mean(one.tenants):.0f} ({max(one.tenants)})")
+        rows.append((how, str(one.clusters), *cells))
+    head = ["shuffle sharding", "clusters", "memory of a Receive, MiB, mean (largest)", "of all, MiB", "clusters in a Receive, mean (largest)"]
+    return table(head, rows)
+
+
+@dataclasses.dataclass
+class Costs:
+    """Of a Receive, in bytes."""
+
+    empty: float
+    cluster: float
+    series: float
+    disk: float
+    blocks: float
+
+
+def costs(steps: t.Sequence[Step], extra: t.Mapping[str, float], found: Storage) -> Costs:
+    """A cluster's from the last two steps, its series taken off; a series' from the ten that grew from 200 to 6,000."""
+    first = steps[0]
+    series = max(0.0, (first.memory - extra["memory_small"]) / (first.series - extra["series_small"]))
+    if len(steps) > 1:
+        before, last = steps[-2], steps[-1]
+        cluster = (last.memory - before.memory - series * (last.series - before.series)) / (last.reporting - before.reporting)
+    else:
+        cluster = (extra["memory_small"] - extra["memory_empty"]) / BIG_CLUSTERS - series * SMALL
+    return Costs(extra["memory_empty"], cluster, series, found.stopping / found.clusters, found.blocks / found.clusters * 24 / found.hours)
+
+
+def sizing_table(cost: Costs) -> str:
+    """Clusters of 1,000 series, replication factor 3."""
+    rows: Rows = []
+    for count, receives, shard_size in ((10, 3, 0), (50, 3, 0), (100, 3, 0), (300, 6, 3), (1000, 12, 3)):
+        held = count * 3 / receives if shard_size else count
+        # a shard is chosen by the tenant's name, so that some Receives get more
+        held *= 1.25 if shard_size else 1
+        memory = cost.empty + held * (cost.cluster + 1000 * cost.series)
+        disk = held * cost.disk
+        rows.append(
+            (
+                f"{count:,}",
+                str(receives),
+                str(shard_size) if shard_size else "0 (off)",
+                f"{held:.0f}",
+                f"{memory / GIB:.1f} GiB",
+                f"{2 * memory / GIB:.0f} GiB" if memory > GIB else "2 GiB",
+                f"{disk / GIB:.0f} GiB",
+                f"{count * 3 * cost.blocks:,.0f}",
+            )
+        )
+    head = [
+        "KaaS clusters",
+        "Receives",
+        "`observer_receive_shuffle_shard_size`",
+        "clusters in each",
+        "memory in use of each",
+        "memory limit of each",
+        "volume of each, besides its samples",
+        "new blocks a day, all",
+    ]
+    return table(head, rows)
+
+
+def costs_text(cost: Costs) -> str:
+    return (
+        f"From these tables: a Receive takes {cost.empty / MIB:.0f} MiB, {cost.cluster / MIB:.1f} MiB for each cluster that it holds and {cost.series / 1024:.1f} KiB for each of "
+        f"its series; {cost.disk / MIB:.0f} MiB of disk for each cluster while it stops; {cost.blocks:.0f} blocks a day of each cluster."
+    )
+
+
+def place(path: pathlib.Path, section: str, text: str) -> None:
+    old = path.read_text()
+    marker = re.compile(rf"(<!-- {section} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not marker.search(old):
+        sys.exit(f"{path} has no place for {section}")
+    path.write_text(marker.sub(lambda found: f"{found[1]}{text}\n{found[2]}", old))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", default="10,100,1000", help="numbers of clusters, of one Receive")
+    parser.add_argument("--shard-steps", default="30,60", help="numbers of clusters, of six Receives")
+    parser.add_argument("--save", action="store_true", help="write the tables into benchmarks/README.md and docs/sizing.md")
+    parser.add_argument("--folder", help="where the samples lie meanwhile")
+    options = parser.parse_args()
+    if shutil.disk_usage(options.folder or tempfile.gettempdir()).free < VOLUME + 8 * GIB:
+        sys.exit("less than 16 GiB of disk are free: give another --folder")
+    where = machine()
+    begin = time.monotonic()
+    # the storage's part is mostly waiting, so the next begins beside it
+    with tempfile.TemporaryDirectory(prefix="scs-observer-scale-", dir=options.folder) as temporary:
+        folder = pathlib.Path(temporary)
+        (folder / "store").mkdir()
+        stored: list[Storage] = []
+        storing = threading.Thread(target=lambda: stored.append(store(folder / "store")))
+        storing.start()
+        sharded = shard(folder, [int(count) for count in options.shard_steps.split(",")])
+        storing.join()
+        say(f"storage: {stored}")
+        steps, extra = grow(folder, [int(count) for count in options.steps.split(",")])
+    cost = costs(steps, extra, stored[0])
+    minutes = (time.monotonic() - begin) / 60
+    command = " ".join(["python benchmarks/scale.py", *(word for word in sys.argv[1:] if word != "--save" and not word.startswith("--folder"))])
+    note = f"`{command}`. {where} One run of {minutes:.0f} minutes made all tables below; load at its end {os.getloadavg()[0]:.1f}."
+    parts = [note, latency_table(steps), memory_table(steps, extra), sharding_table(sharded), storage_table(stored[0]), costs_text(cost)]
+    text = "\n\n".join(parts)
+    print(text, "\n", sizing_table(cost), sep="\n")
+    if options.save:
+        place(TOP / "benchmarks" / "README.md", "scale", text)
+        place(TOP / "docs" / "sizing.md", "sizing", f"{sizing_table(cost)}\n\n{costs_text(cost)}")
+
+
+if __name__ == "__main__":
+    main()
