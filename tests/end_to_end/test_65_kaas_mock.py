@@ -315,6 +315,7 @@ def test_a_cluster_is_created_through_the_page(lab: t.Any, mock: Mock, page: Pag
     steps = {step["name"]: step["seconds"] for step in done["steps"]}
     lab.figures["kaas_mock, POST to cluster created, seconds"] = steps["create"]
     lab.figures["kaas_mock, cluster created to first sample in Query, seconds"] = round(seen["first_sample"] - steps["create"], 1)
+    assert seen["first_sample"] - steps["create"] < 60, f"first sample {seen['first_sample'] - steps['create']:.0f} s after the cluster was there"
     lab.figures["kaas_mock, POST to registered, first sample in Query, ready, seconds"] = [seen["registered"], seen["first_sample"], seen["ready"]]
     code, found = page.execute(page.open("list_clusters_api_clusters__get"))
     assert code == 200 and [(cluster["name"], cluster["state"]) for cluster in found] == [(name, "ready")]
@@ -337,6 +338,22 @@ def test_its_kubeconfig_is_usable(lab: t.Any, mock: Mock, tmp_path: pathlib.Path
     done = subprocess.run([*kubectl, "--kubeconfig", str(path), "get", "nodes", "-o", "json"], capture_output=True, text=True, timeout=60, check=True)
     (node,) = json.loads(done.stdout)["items"]
     assert node["metadata"]["name"] == name
+
+
+def test_an_id_of_somebody_else_is_refused(lab: t.Any, mock: Mock) -> None:
+    # with an agent's certificate for it anything could be written under the id of a customer
+    name = lab.name("mock-taken")
+    lab.kubectl(OBSERVER, "patch", "configmap", "kaas-clusters", "-n", "observer", "--type=merge", "-p", json.dumps({"data": {name: ""}}))
+    try:
+        job = mock.create(name)["id"]
+        lab.wait_until(lambda: mock.get(f"/api/jobs/{job}")["state"] == "failed", 60, "the job to fail")
+        failed = mock.get(f"/api/jobs/{job}")
+        assert failed["error"].endswith(f"A cluster {name} is registered at the Observer already, not by this service. Choose another name.")
+        assert failed["steps"][0]["attempts"] == 1 and machines(name) == []
+        mock.wait(mock.delete(name)["id"])
+        assert registered(lab)[name] == "", "somebody else's entry went with the failed cluster"
+    finally:
+        lab.kubectl(OBSERVER, "patch", "configmap", "kaas-clusters", "-n", "observer", "--type=merge", "-p", json.dumps({"data": {name: None}}))
 
 
 # -- kill -9 --------------------------------------------------------------------

@@ -239,7 +239,7 @@ def _seen_by(owner: str) -> str | None:
 
 
 def _problems(*codes: int) -> dict[int | str, dict[str, t.Any]]:
-    return {code: {"model": Problem} for code in (401, *codes)}
+    return {code: {"model": Problem} for code in (401, 422, *codes)}
 
 
 api = APIRouter()
@@ -251,7 +251,7 @@ def list_clusters(here: Here, owner: Caller) -> list[ClusterAnswer]:
     return [ClusterAnswer.of(cluster, newest.get(cluster.name, 0)) for cluster in here.manager.store.clusters(_seen_by(owner))]
 
 
-@api.post("/api/clusters/", tags=["Clusters"], summary="Create a cluster", status_code=202, responses=_problems(409, 422, 429))
+@api.post("/api/clusters/", tags=["Clusters"], summary="Create a cluster", status_code=202, responses=_problems(409, 413, 415, 429))
 def create_cluster(here: Here, owner: Caller, new: NewCluster, response: Response) -> JobAnswer:
     """Answers at once with a job. A cluster whose creation failed is tried again."""
     return here.accepted(here.manager.create(new.name, owner, sees_all=owner == ADMIN), response)

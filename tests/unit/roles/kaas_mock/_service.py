@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import stat
 import subprocess
 import sys
@@ -154,6 +155,8 @@ class Service:
         self.settings.write_text("\n".join(lines) + "\n")
         self.log = folder / "service.log"
         self.process: subprocess.Popen[bytes] | None = None
+        # what a client believes
+        self.verify: ssl.SSLContext | bool = True
 
     def start(self) -> Api:
         (self.state / "address").unlink(missing_ok=True)
@@ -162,7 +165,7 @@ class Service:
             self.process = subprocess.Popen([sys.executable, "-m", "kaas_mock"], env=environment, stdout=log, stderr=log, start_new_session=True)
         wait_until(lambda: (self.state / "address").exists() or self.process.poll() is not None, "the service's address")
         assert self.process.poll() is None, self.log.read_text()[-2000:]
-        client = httpx.Client(base_url=(self.state / "address").read_text().strip(), timeout=10)
+        client = httpx.Client(base_url=(self.state / "address").read_text().strip(), timeout=10, verify=self.verify)
 
         def answers() -> bool:
             with contextlib.suppress(httpx.TransportError):

@@ -5,18 +5,25 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import json
 import os
 import random
 import sqlite3
+import ssl
 import subprocess
 import sys
 import time
 import typing as t
 from pathlib import Path
 
+import httpx
 import pytest
 from _service import FILES, Api, Double, Service, wait_until
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def gone(pid: int) -> bool:
@@ -164,6 +171,25 @@ def test_environment_wins_over_the_file(service: Service, monkeypatch: pytest.Mo
     monkeypatch.setenv("KAAS_MOCK_MAX_CLUSTERS", "1")
     api = service.start()
     assert api.create("one").status_code == 202 and api.create("two").status_code == 429
+
+
+def test_tls(options: dict[str, t.Any], tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kaas-mock")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+    (tmp_path / "tls.crt").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "tls.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    service = Service({**options, "tls_certificate": tmp_path / "tls.crt", "tls_key": tmp_path / "tls.key"}, tmp_path)
+    service.verify = ssl.create_default_context(cafile=str(tmp_path / "tls.crt"))
+    try:
+        api = service.start()
+        assert str(api.client.base_url).startswith("https://") and api.clusters() == {}
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(str(api.client.base_url).replace("https://", "http://"), timeout=5)
+    finally:
+        service.kill()
 
 
 # -- cancel ---------------------------------------------------------------------
