@@ -325,7 +325,7 @@ def test_it_reports_and_is_registered(lab: t.Any, mock: Mock) -> None:
     name = names(lab)[0]
     entry = json.loads(registered(lab)[name])
     assert entry["manager"] == "kaas_mock" and entry["labels"]["customer"] == "admin"
-    lab.wait_until(lambda: lab.value(f'count(up{{cluster="{name}"}} == 1)') or 0 >= 8, 60, f"the targets of {name}")
+    lab.wait_until(lambda: (lab.value(f'count(up{{cluster="{name}"}} == 1)') or 0) >= 8, 60, f"the targets of {name}")
     assert {one["metric"]["node"] for one in lab.query(f'kube_node_info{{cluster="{name}"}}')} == {name}
 
 
