@@ -31,11 +31,13 @@ CHECKS: dict[str, Check] = {
     "schema": Check("error", "A field is unknown or has the wrong type.", ("yaml/parse",), verdict=True),
     "manifest": Check("error", "A PrometheusRule or ConfigMap is not as Kubernetes wants it."),
     "documents": Check("warning", "A rule file has several documents; Prometheus and Thanos read the first only."),
+    "empty": Check("warning", "A group or rule is only a dash."),
     "no-rules": Check("info", "A rule file holds no rules."),
     "comment": Check("warning", "A comment is to switch off a check that does not exist.", ("pint/comment",)),
     # what Prometheus loads
     "rule-kind": Check("error", "A rule has not exactly one of alert and record, no expr, or a recording rule has for or annotations.", verdict=True),
     "promql-syntax": Check("error", "The expression is not PromQL: syntax, types, number of arguments, unknown functions.", ("promql/syntax",), verdict=True),
+    "result-type": Check("error", "The expression gives a range or a text, which no rule can use.", ("promql/syntax",)),
     "experimental": Check("error", "The expression needs a feature that is switched off in Prometheus (option features).", ("promql/features",), verdict=True),
     "names": Check("error", "A name of a metric, label or annotation is not valid, or is __name__.", verdict=True),
     "durations": Check("error", "A duration is not valid.", ("rule/for",), verdict=True),
@@ -288,6 +290,10 @@ class Checker:
 
     def _expression(self, rule: Rule, root: Node) -> Found:
         alert = rule.kind == "alert"
+        if root.kind in ("string", "range", "subquery"):
+            message = f"The expression gives {'a text' if root.kind == 'string' else 'a range'}, not a vector or a number."
+            yield self._at(rule, "result-type", None, message, "Aggregate a range over time; each evaluation fails else.")
+            return
         if alert and not conditional(root):
             message = "The alert has no condition: it fires as long as the expression gives any series."
             yield self._at(rule, "always-firing", None, message, "Compare it with a threshold.")

@@ -21,7 +21,7 @@ MAX_RULES = 100_000
 MAX_DUMP = 2_000_000
 _DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?")
 _UNITS = (31_536_000_000, 604_800_000, 86_400_000, 3_600_000, 60_000, 1000, 1)
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][\d_]*|0[xX][0-9a-fA-F_]+|0o?[0-7_]+|0b[01_]+)")
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][\d_]*|0[xX][0-9a-fA-F_]+|0o?[0-7_]+|0b[01_]+|[\d_]*\.?\d+(?:[eE][-+]?\d+)?)")
 
 
 @dataclasses.dataclass(slots=True)
@@ -237,7 +237,7 @@ class Reader:
     def _group(self, of: RuleSet, node: Node, thanos: bool) -> Group | None:
         source = of.source
         if node.null:
-            self._find("schema", source, node, "The group is empty.", "Give it a name and rules.", of=of)
+            self._find("empty", source, node, "The group is empty, and Prometheus skips it.", "Give it a name and rules, or take it out.", of=of)
             return None
         if node.kind != "map":
             self._find("schema", source, node, "A group is a map with name and rules.", "Check its indentation.", of=of)
@@ -269,24 +269,32 @@ class Reader:
         if rules.kind != "list":
             self._find("schema", source, rules, "rules is not a list.", "Begin each rule with a dash.", group=group, of=of)
             return group
-        for number, rule in enumerate(rules.children, 1):
+        for rule in rules.children:
+            if rule.null:
+                self._find(
+                    "empty",
+                    source,
+                    rule,
+                    "The rule is empty, and Prometheus skips it.",
+                    "Give it alert or record, and expr, or take it out.",
+                    group=group,
+                    of=of,
+                )
+                continue
             self._rules += 1
             if self._rules > MAX_RULES:
                 self._find("yaml", source, rules, f"There are more than {MAX_RULES} rules.", "Aliases may multiply them; check fewer at once.", of=of)
                 break
-            self._rule(group, number, rule)
+            self._rule(group, len(group.rules) + 1, rule)
         return group
 
     def _rule(self, group: Group, number: int, node: Node) -> None:
-        rule = Rule(group, number, node)
-        group.rules.append(rule)
         source, of = group.of.source, group.of
         if node.kind != "map":
-            if not node.null:
-                self._find("schema", source, node, "A rule is a map with alert or record, and expr.", "Check its indentation.", group=group, of=of)
-                return
-            self._find("rule-kind", source, node, "The rule is empty.", "Give it alert or record, and expr.", group=group, rule=rule, of=of)
+            self._find("schema", source, node, "A rule is a map with alert or record, and expr.", "Check its indentation.", group=group, of=of)
             return
+        rule = Rule(group, number, node)
+        group.rules.append(rule)
         rule.fields = fields = self._fields(node)
         names = {kind: self._text(fields[kind], group=group, rule=rule, what=kind) for kind in ("alert", "record") if kind in fields}
         names = {kind: name for kind, name in names.items() if name}

@@ -29,9 +29,8 @@ MAX_OPERATORS = 500
 
 FUNCTIONS = "promql-experimental-functions"
 RANGES = "promql-extended-range-selectors"
-DURATIONS = "promql-duration-expr"
 FILLS = "promql-binop-fill-modifiers"
-FEATURES = (FUNCTIONS, RANGES, DURATIONS, FILLS)
+FEATURES = (FUNCTIONS, RANGES, FILLS)
 
 _OPERATORS = re.compile(r"[-+*/%^(=<>!]|\b(?:and|or|unless|atan2)\b")
 _TOKEN = re.compile(
@@ -45,6 +44,8 @@ _TOKEN = re.compile(
       | (?P<other>.)""",
     re.VERBOSE,
 )
+# a duration that is computed, with an operator or function in it
+_COMPUTED = re.compile(r"(?=.*[-+*/%^(])(?:\s|\d+(?:ms|[smhdwy])?|[-+*/%^().,:]|step|range|min|max)*", re.DOTALL)
 _LISTS = frozenset(["by", "without", "on", "ignoring", "group_left", "group_right"])
 
 
@@ -128,15 +129,18 @@ def _fault(expr: str, message: str) -> SyntaxFault:
     tokens = [(match.lastgroup, match.group()) for match in _TOKEN.finditer(expr) if match.lastgroup != "space"]
     if any(kind == "name" and text in ("anchored", "smoothed") for kind, text in tokens):
         return SyntaxFault("anchored and smoothed are experimental.", feature=RANGES)
-    arithmetic = any(kind == "bracket" and re.search(r"[-+*/%^(]", text.strip("[]")) for kind, text in tokens)
+    arithmetic = any(kind == "bracket" and _COMPUTED.fullmatch(text[1:-1]) for kind, text in tokens)
     after_offset = any(text == "offset" and follow == "(" for (_, text), (_, follow) in itertools.pairwise(tokens))
     if arithmetic or after_offset:
-        return SyntaxFault("Arithmetic in durations is experimental.", feature=DURATIONS)
+        return SyntaxFault("It computes durations, which Prometheus before 3.15 does not know.", unsure=True)
+    if any(first[1] in "<>" and second[1] == "/" for first, second in itertools.pairwise(tokens)):
+        return SyntaxFault("It trims histograms, which Prometheus before 3.15 does not know.", unsure=True)
     return SyntaxFault(f"{' '.join(message.split())}.")
 
 
 def _plain_numbers(expr: str) -> str:
-    return "".join(match.group().replace("_", "") if match.lastgroup == "number" else match.group() for match in _TOKEN.finditer(expr))
+    texts = ((match.lastgroup, match.group()) for match in _TOKEN.finditer(expr))
+    return "".join(re.sub(r"(?<=\d)_(?=\d)", "", text) if kind == "number" else text for kind, text in texts)
 
 
 def _labels(modifier: t.Any) -> tuple[bool | None, tuple[str, ...]]:

@@ -107,6 +107,8 @@ def _by_file(text: str, names: t.Sequence[str]) -> list[list[Error]]:
     last: list[str] | None = None
     for line in text.splitlines():
         name, colon, rest = line.partition(": ")
+        if line.startswith("time="):  # its log
+            continue
         if colon and name in known:
             last = raw[known[name]]
             last.append(rest)

@@ -78,6 +78,9 @@ _TOKEN = re.compile(
 )
 
 
+_COMMENT_END = re.compile(r"\*/(?:\s-)?\}\}")
+
+
 class TemplateFault(Exception):
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -106,9 +109,10 @@ def read(text: str) -> list[Use]:
         inside = start + 2
         if text.startswith("- ", inside) or text.startswith("-\t", inside) or text.startswith("-\n", inside) or text.startswith("-/*", inside):
             inside += 1
-        comment = re.compile(r"\s*/\*").match(text, inside)
-        if comment:
-            end = re.compile(r"\*/(?:\s+-)?\s*\}\}" if text[inside - 1] == "-" else r"\*/(?:\s-)?\}\}").search(text, comment.end())
+        # "{{- /*" or "{{/*"
+        comment = inside + (inside > start + 2 and text[inside : inside + 1].isspace())
+        if text.startswith("/*", comment):
+            end = _COMMENT_END.match(text, max(text.find("*/", comment + 2), 0))
             if end is None:
                 raise TemplateFault("a comment is not closed", start)
             position = end.end()
@@ -213,13 +217,15 @@ def _pipeline(tokens: list[Token], start: int, variables: set[str], assigns: int
     if not plain:
         raise TemplateFault("a value is missing", start)
     expects = True  # an operand: at the beginning, behind | and (
-    previous_end = -1
+    previous, previous_end = "", -1
     for kind, value, place in plain:
         if kind == "sign":
             if value in (":=", "=", ","):
                 raise TemplateFault(f"unexpected {value!r}", place)
-            if value in "|)" and expects:
+            if expects and (value == "|" or (value == ")" and previous == "(")):
                 raise TemplateFault(f"a value is missing before {value!r}", place)
+            if value == "." and previous_end == place:
+                raise TemplateFault("unexpected '.'", place)
             expects = value in "|("
         else:
             if kind == "word" and value not in FUNCTIONS and value not in ("true", "false", "nil"):
@@ -229,8 +235,10 @@ def _pipeline(tokens: list[Token], start: int, variables: set[str], assigns: int
             if kind in ("string", "number", "word", "variable") and previous_end == place:
                 raise TemplateFault(f"unexpected {value!r}: a space is missing", place)
             expects = False
-        previous_end = place + len(value) if kind not in ("sign",) else -1
-    if expects:
+        previous_end = place + len(value) if kind != "sign" or value in ".)" else -1
+        previous = value
+    # Go lets a pipe end in nothing
+    if expects and previous != "|":
         raise TemplateFault("a value is missing at the end", plain[-1][2])
     stages = _stages(plain)
     for stage in stages[1:]:
@@ -250,7 +258,7 @@ def _stages(plain: list[Token]) -> list[list[Token]]:
             stages.append([])
         else:
             stages[-1].append(token)
-    return stages
+    return [stage for stage in stages if stage]
 
 
 def _uses(tokens: list[Token], variables: set[str]) -> t.Iterator[Use]:

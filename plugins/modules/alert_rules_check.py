@@ -141,7 +141,6 @@ options:
     choices:
       - promql-experimental-functions
       - promql-extended-range-selectors
-      - promql-duration-expr
       - promql-binop-fill-modifiers
     default: []
   max_file_size:
