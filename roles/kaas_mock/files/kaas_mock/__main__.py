@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import sqlite3
 import sys
 
 import uvicorn
@@ -38,6 +39,9 @@ def main() -> int:
         app = create_app(settings)
     except (SettingsError, RuntimeError) as error:
         print(f"kaas_mock: {error}", file=sys.stderr)
+        return 1
+    except (OSError, sqlite3.Error) as error:
+        print(f"kaas_mock: the state in {settings.state_dir} can not be used: {error}. Look at the folder and its disk.", file=sys.stderr)
         return 1
     scheme = "https" if settings.tls_certificate else "http"
     host, port = bound.getsockname()[:2]

@@ -12,7 +12,9 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import logging
+import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 import time
@@ -29,6 +31,8 @@ LOG = logging.getLogger("kaas_mock")
 PLAYBOOKS = Path(__file__).resolve().parent / "playbooks"
 # who registered a cluster, as the registry knows it
 MANAGER = "kaas_mock"
+# exit code
+DATABASE_FAILED = 70
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +144,14 @@ class Manager:
             self._changed.notify_all()
 
     def _worker(self) -> None:
+        try:
+            self._take_jobs()
+        except sqlite3.Error:
+            # What can not be written down must not go on. The next start finds out what is left, as after a kill.
+            LOG.critical("the database failed", exc_info=True)
+            os._exit(DATABASE_FAILED)
+
+    def _take_jobs(self) -> None:
         while not self._stopping:
             job = self.store.claim()
             if job is None:
@@ -151,6 +163,8 @@ class Manager:
             LOG.info("job %s: %s %s begins", job.id, job.action, job.cluster)
             try:
                 self._work(job)
+            except sqlite3.Error:
+                raise
             except Exception as error:
                 # a fault of this program; the job must not look as if somebody worked on it
                 LOG.exception("job %s", job.id)

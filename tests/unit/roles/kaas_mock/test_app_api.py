@@ -8,6 +8,8 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import re
+import sqlite3
+import threading
 import typing as t
 from pathlib import Path
 
@@ -351,10 +353,17 @@ def test_health(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "checks": {"database": "ok", "workers": "ok"}}
 
 
-def test_health_tells_that_the_database_is_gone(client: TestClient) -> None:
-    client.app.state.context.manager.store._database.execute("DROP TABLE clusters")  # type: ignore[attr-defined]
+def test_health_tells_what_is_wrong(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    manager = client.app.state.context.manager  # type: ignore[attr-defined]
+    monkeypatch.setattr(manager.store, "counts", broken)
+    monkeypatch.setattr(manager, "_threads", [*manager._threads, threading.Thread()])
     answer = client.get("/health")
-    assert answer.status_code == 503 and answer.json() == {"status": "failed", "checks": {"database": "can not be read", "workers": "ok"}}
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "failed", "checks": {"database": "can not be read", "workers": "a worker has ended"}}
+    monkeypatch.undo()
 
 
 def test_metrics(api: Api, double: Double, client: TestClient) -> None:

@@ -329,6 +329,29 @@ def test_a_database_of_a_newer_version_is_left_alone(service: Service, options: 
     assert done.returncode == 1 and "was written by a newer version of this service" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_database_that_fails_ends_the_service(service: Service, double: Double) -> None:
+    double.set("hold-create")
+    api = service.start()
+    job = api.create("one").json()["id"]
+    wait_until(double.begun, "the playbook")
+    with sqlite3.connect(service.state / "kaas.db") as database:
+        database.execute("ALTER TABLE steps RENAME TO away")
+    double.unset("hold-create")
+    assert service.process is not None and service.process.wait(20) == 70, "a job went on that nothing was written down about"
+    with sqlite3.connect(service.state / "kaas.db") as database:
+        database.execute("ALTER TABLE away RENAME TO steps")
+    api = service.start()
+    assert api.wait(job)["state"] == "succeeded" and len(double.machines("one")) == 1
+
+
+def test_a_database_that_is_none(service: Service) -> None:
+    service.state.mkdir()
+    (service.state / "kaas.db").write_text("no database" * 100)
+    environment = {**os.environ, "KAAS_MOCK_SETTINGS": str(service.settings), "PYTHONPATH": str(FILES)}
+    done = subprocess.run([sys.executable, "-m", "kaas_mock"], env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and "can not be used: file is not a database" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_the_log_names_no_token(service: Service, options: dict[str, t.Any]) -> None:
     api = service.start()
     api.wait(api.create("one"))
