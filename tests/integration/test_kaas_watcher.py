@@ -256,7 +256,7 @@ def test_killed_at_any_step(world: World) -> None:
     world.make("late")
     world.start()
     wait_for(lambda: world.registered() == {"three", "late"}, what="what it has missed")
-    assert not list((world.folder / "state").glob("run-*"))
+    wait_for(lambda: not list((world.folder / "state").glob("run-*")), what="no leftovers of killed runs")
 
 
 def test_second_one_is_refused(world: World) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import datetime
 import fcntl
@@ -30,6 +31,7 @@ import time
 import typing as t
 
 import prometheus_client
+import psutil
 import yaml
 from ansible_collections.scs.observer.plugins.module_utils import _kaas_inventory, _kubernetes
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
@@ -346,6 +348,16 @@ CONNECTING = threading.Lock()
 Runner = t.Callable[[list[str]], dict[str, str]]
 
 
+def kill_run(folder: str) -> None:
+    """Ansible's workers are in sessions of their own, so ansible-runner alone would leave them behind."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == folder:
+                for one in (*process.children(recursive=True), process):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
+
+
 def onboard(settings: Settings, names: list[str], stopping: threading.Event) -> dict[str, str]:
     """Runs the playbook; what it said of those that failed, by cluster; under the empty name what it said of the whole run."""
     import ansible_runner
@@ -360,6 +372,14 @@ def onboard(settings: Settings, names: list[str], stopping: threading.Event) -> 
         return False
 
     folder = tempfile.mkdtemp(prefix="run-", dir=settings.folder)
+    end = time.monotonic() + settings.timeout
+
+    def over() -> bool:
+        if stopping.is_set() or time.monotonic() > end:
+            kill_run(folder)
+            return True
+        return False
+
     try:
         result = ansible_runner.run(
             private_data_dir=folder,
@@ -367,16 +387,16 @@ def onboard(settings: Settings, names: list[str], stopping: threading.Event) -> 
             inventory=settings.inventory,
             limit=",".join(names),
             forks=len(names),
-            timeout=settings.timeout,
             envvars={"ANSIBLE_NOCOLOR": "1"},
             suppress_env_files=True,
             quiet=True,
             event_handler=heard,
-            cancel_callback=stopping.is_set,
+            cancel_callback=over,
         )
         if result.status != "successful":
             lines = [line for line in result.stdout.read().splitlines() if "ERROR" in line]
-            said.setdefault("", f"ansible-playbook: {result.status}{': ' + lines[-1] if lines else ''}")
+            late = f" after {settings.timeout} s" if result.status == "canceled" else ""
+            said.setdefault("", f"ansible-playbook: {result.status}{late}{': ' + lines[-1] if lines else ''}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return {name: " ".join(text.split())[:MESSAGE_MAX] for name, text in said.items()}
