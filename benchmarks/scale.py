@@ -5,9 +5,10 @@
 
     python benchmarks/scale.py [--steps 10,100,1000] [--save]
 
-Registry in a real API server, importer, Prometheus, Receives, ruler with the role's rules, Query; the clusters' samples come by remote-write. All on loopback,
-without TLS, but Query, which an API server has to reach. --save writes the tables into benchmarks/README.md and docs/sizing.md. Takes about 12 minutes, 9 GiB of memory
-for 1,000 clusters, and root (a loop device limits the disk). Receives are killed, never stopped, but the one that is measured on its own volume.
+Registry in a real API server, importer, Prometheus, Receives, ruler with the role's rules, Query; the clusters' samples come by remote-write.
+All without TLS and on loopback, but Query, which an API server has to reach. --save writes the tables into benchmarks/README.md and docs/sizing.md.
+Takes about 12 minutes, 9 GiB of memory for 1,000 clusters, and root (a loop device limits the disk). Receives are killed, never stopped, but the
+one that is measured on its own volume.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -54,6 +56,9 @@ MIB, GIB = 1024**2, 1024**3
 MEMORY_EACH, MEMORY_SERIES, MEMORY_FREE = 5 * MIB, 12 * 1024, 3 * GIB
 VOLUME = 8 * GIB
 VOLUME_CLUSTERS = 10
+# Each cluster's block that is written gets so much first. How many are written at once is a matter of cores and luck: a volume has to allow all.
+PREALLOCATED = 512 * MIB
+BLOCK = 60  # seconds; Receive's own are of two hours
 
 CUSTOMER = 'cluster!="",infrastructure="",observer=""'
 RECORDED = 'infrastructure=""'
@@ -65,7 +70,9 @@ QUERIES = {
     "age of the last sample of each": f"time() - max by (cluster) (cluster:kaas_last_sample:timestamp_seconds{{{RECORDED}}})",
     "alerts of each": f"count by (cluster, alertname) (ALERTS{{{RECORDED}}})",
     "CPU of each, %": f'100 * (1 - avg by (cluster) (rate(node_cpu_seconds_total{{{CUSTOMER},mode="idle"}}[5m])))',
-    "RAM of each, %": f"100 * (1 - sum by (cluster) (node_memory_MemAvailable_bytes{{{CUSTOMER}}}) / sum by (cluster) (node_memory_MemTotal_bytes{{{CUSTOMER}}}))",
+    "RAM of each, %": (
+        f"100 * (1 - sum by (cluster) (node_memory_MemAvailable_bytes{{{CUSTOMER}}}) / sum by (cluster) (node_memory_MemTotal_bytes{{{CUSTOMER}}}))"
+    ),
     "nodes of each": f"count by (cluster) (kube_node_info{{{CUSTOMER}}})",
     "nodes not ready of each": f'count by (cluster) (kube_node_status_condition{{{CUSTOMER},condition="Ready",status="true"}} == 0)',
     "pods that do not run, of each": f'sum by (cluster) (kube_pod_status_phase{{{CUSTOMER},phase=~"Failed|Pending|Unknown"}})',
@@ -218,9 +225,13 @@ def resident(observer: Observer, name: str) -> float:
     return psutil.Process(observer.running[name].process.pid).memory_info().rss
 
 
-def settled(observer: Observer, name: str) -> float:
-    """The largest of some seconds: what a limit has to allow."""
-    return max(resident(observer, name) for _ in range(20) if not time.sleep(0.5))
+def settled(observer: Observer, *names: str) -> list[float]:
+    """The largest of ten seconds: what a limit has to allow."""
+    found = [0.0] * len(names)
+    for _turn in range(20):
+        found = [max(before, resident(observer, name)) for before, name in zip(found, names, strict=True)]
+        time.sleep(0.5)
+    return found
 
 
 # -- one Receive, more and more clusters -------------------------------------------------------------------------------------------------------------
@@ -239,7 +250,7 @@ class Step:
     task: list[float]
     control: list[float]
     queries: dict[str, tuple[list[float], int]]
-    round_seconds: float
+    load: float
 
 
 def grow(folder: pathlib.Path, steps: t.Sequence[int]) -> tuple[list[Step], dict[str, float]]:
@@ -258,12 +269,12 @@ def grow(folder: pathlib.Path, steps: t.Sequence[int]) -> tuple[list[Step], dict
         ruler = observer.ruler()
         query_url = observer.query()
         expose_query(cluster, namespace, observer)
-        extra["memory_empty"] = settled(observer, "thanos-receive-0")
+        extra["memory_empty"] = settled(observer, "thanos-receive-0")[0]
         agents = Agents(url)
         try:
             names = clusters(max(steps))
             agents.add(dict.fromkeys(names[:BIG_CLUSTERS], SMALL))
-            extra["memory_small"], extra["series_small"] = settled(observer, "thanos-receive-0"), agents.series
+            extra["memory_small"], extra["series_small"] = settled(observer, "thanos-receive-0")[0], agents.series
             for count in steps:
                 needed = count * MEMORY_EACH + (count * SMALL + BIG_CLUSTERS * BIG) * MEMORY_SERIES
                 free = psutil.virtual_memory().available + resident(observer, "thanos-receive-0")
@@ -284,7 +295,7 @@ def _step(observer: Observer, cluster: t.Any, registry: Registry, agents: Agents
     agents.add(reporting)
     client = registry.client
     backend = ServiceBackend(client, registry.namespace, "thanos-query", "9090", parameters=_kaas_states.PARAMETERS)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         with contextlib.suppress(_kaas_states.ObserverError):
             states = _kaas_states.observe(registry, backend).result()["states"]
@@ -294,12 +305,13 @@ def _step(observer: Observer, cluster: t.Any, registry: Registry, agents: Agents
         time.sleep(1)
     process = psutil.Process(observer.running["thanos-receive-0"].process.pid)
     begin, used = time.monotonic(), sum(process.cpu_times()[:2])
-    memory = settled(observer, "thanos-receive-0")
+    memory = 0.0
     while time.monotonic() - begin < INTERVAL:
         time.sleep(0.5)
         memory = max(memory, process.memory_info().rss)
     cores = (sum(process.cpu_times()[:2]) - used) / (time.monotonic() - begin)
     rest = Rest(query_url)
+    load = os.getloadavg()[0]
     with agents.lock:  # what is written in between is another matter
         queries = {name: _timed(rest, query) for name, query in QUERIES.items()}
         info = []
@@ -315,7 +327,7 @@ def _step(observer: Observer, cluster: t.Any, registry: Registry, agents: Agents
     if any(failures):
         say(f"evaluations of rules that failed so far: {sum(failures):.0f}")
     query_memory = resident(observer, "thanos-query")
-    return Step(len(names), len(reporting), agents.series, memory, cores, query_memory, max(durations), info, task, control, queries, agents.longest)
+    return Step(len(names), len(reporting), agents.series, memory, cores, query_memory, max(durations), info, task, control, queries, load)
 
 
 def _timed(rest: Rest, query: str) -> tuple[list[float], int]:
@@ -376,7 +388,7 @@ def shard(folder: pathlib.Path, steps: t.Sequence[int], receives: int = 6) -> li
                 for count in steps:
                     agents.add(dict.fromkeys(clusters(count), SMALL))
                     time.sleep(5)
-                    memory = [settled(observer, name) for name in observer.receives]
+                    memory = settled(observer, *observer.receives)
                     tenants = [_tenants(address) for _url, address in observer.receives.values()]
                     found.append(Sharding(receives, size, count, memory, tenants))
                     say(f"shard {size}, {count} clusters: {[round(value / MIB) for value in memory]} MiB, tenants {tenants}")
@@ -397,15 +409,12 @@ def _tenants(address: str) -> int:
 @dataclasses.dataclass
 class Storage:
     clusters: int
-    hours: int
+    windows: int
     blocks: int
     objects: int
-    size: int
-    cutting: float
-    before: float
     stopping: float
     seconds: float
-    after_blocks: int
+    added: int
 
 
 @contextlib.contextmanager
@@ -425,7 +434,7 @@ def volume(folder: pathlib.Path) -> t.Iterator[pathlib.Path]:
 
 
 class DiskUse:
-    """The most that is used while it runs, asked every 20 ms."""
+    """The most that is used while it runs, asked every 2 ms."""
 
     def __init__(self, place: pathlib.Path) -> None:
         self.place, self.most, self._stop = place, 0, threading.Event()
@@ -435,7 +444,7 @@ class DiskUse:
         return shutil.disk_usage(self.place).used
 
     def _run(self) -> None:
-        while not self._stop.wait(0.02):
+        while not self._stop.wait(0.002):
             self.most = max(self.most, self.now())
 
     def __enter__(self) -> DiskUse:
@@ -449,37 +458,35 @@ class DiskUse:
 
 
 def store(folder: pathlib.Path) -> Storage:
-    """Seven hours of samples at once: Receive cuts its blocks of two hours as it always does, with its own settings."""
+    """Blocks of one minute instead of two hours, and some minutes of samples at once: each cluster's head is cut as it is every two hours."""
     bucket = folder / "bucket"
     bucket.mkdir()
     (folder / "objstore.yml").write_text(json.dumps({"type": "FILESYSTEM", "config": {"directory": str(bucket)}}))
-    names = clusters(VOLUME_CLUSTERS)
+    names, series = clusters(VOLUME_CLUSTERS), series_of(SMALL)
+
+    def found() -> list[tuple[int, int]]:
+        """Ranges of the blocks in the bucket; meta.json comes last."""
+        metas = [json.loads(path.read_text()) for path in bucket.glob("*/meta.json")]
+        return [(meta["minTime"] // (BLOCK * 1000), meta["maxTime"]) for meta in metas]
+
     with volume(folder) as place, Observer(folder) as observer:
-        url = observer.receive("thanos-receive-volume", f"--objstore.config-file={folder / 'objstore.yml'}", data=place)
-        end = int(time.time()) // 7200 * 7200
-        begin, sender, series = end - 6 * 3600, Sender(url), series_of(SMALL)
+        flags = [f"--objstore.config-file={folder / 'objstore.yml'}", *(f"--tsdb.{end}-block-duration={BLOCK}s" for end in ("min", "max"))]
+        sender = Sender(observer.receive("thanos-receive-volume", *flags, data=place))
+        end = int(time.time())
+        for name in names:
+            delivered(sender, name, compressed(samples(series, range(end // BLOCK * BLOCK - 6 * BLOCK, end, 10))))
+        # It is cut into all blocks that are due when the Receive has run for one block's length, or a tenth more; and half a minute later they are uploaded.
+        deadline = time.monotonic() + 240
+        while len(found()) < 5 * len(names) and time.monotonic() < deadline:
+            time.sleep(1)
+        blocks = found()
+        objects = len([path for path in bucket.rglob("*") if path.is_file()])
         with DiskUse(place) as use:
-            for first in range(begin, end + 3600, 3600):
-                times = [when for when in range(first, first + 3600, 60) if when < time.time()]
-                body = compressed(samples(series, times)) if times else b""
-                for name in names if times else ():
-                    delivered(sender, name, body)
-            # a block is cut when the head has one and a half of its length; the newest sample is of now, or of an hour ago at least
-            wanted = 3 if time.time() - end > 3600 else 2
-            deadline = time.monotonic() + 360
-            while len(list(bucket.glob("*/meta.json"))) < wanted * len(names) and time.monotonic() < deadline:
-                time.sleep(2)
-            time.sleep(10)
-            cutting = use.most - use.now()
-        blocks = list(bucket.glob("*/meta.json"))
-        objects = [path for path in bucket.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in objects)
-        with DiskUse(place) as use:
-            before, start = use.now(), time.monotonic()
+            before, start = use.most, time.monotonic()
             observer.running["thanos-receive-volume"].stop(300)
             seconds = time.monotonic() - start
-        after = len(list(bucket.glob("*/meta.json")))
-        return Storage(len(names), 2 * wanted, len(blocks), len(objects), size, cutting, before, use.most - before, seconds, after)
+        windows = len({window for window, _end in blocks})
+        return Storage(len(names), windows, len(blocks), objects, use.most - before, seconds, len(found()) - len(blocks))
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------------------------------------
@@ -507,6 +514,7 @@ def latency_table(steps: t.Sequence[Step]) -> str:
             growth(steps, lambda step: statistics.median(step.control)),
         ),
         ("requests of the module", *("2" for _step in steps), "1.0 x"),
+        ("the machine's load then", *(f"{step.load:.1f}" for step in steps), ""),
     ]
     for name in QUERIES:
         cells = [f"{seconds(step.queries[name][0])}, {step.queries[name][1]} series" for step in steps]
@@ -528,19 +536,17 @@ def memory_table(steps: t.Sequence[Step], extra: t.Mapping[str, float]) -> str:
 
 
 def storage_table(found: Storage) -> str:
-    each, day = found.blocks / found.clusters, 24 / found.hours
+    each, objects = found.blocks / found.clusters / found.windows, found.objects / found.blocks
     rows: Rows = [
-        (f"blocks in {found.hours} hours", str(found.blocks), f"{each:.1f}", f"{each * day:.0f} a day"),
-        ("objects of them", str(found.objects), f"{found.objects / found.clusters:.1f}", f"{found.objects / found.clusters * day:.0f} a day"),
         (
-            "their size, one sample a minute",
-            f"{found.size / MIB:.1f} MiB",
-            f"{found.size / found.clusters / 1024:.0f} KiB",
-            f"{found.size / found.clusters * day / MIB:.2f} MiB a day",
+            f"blocks of {BLOCK} s, in {found.windows} such times",
+            str(found.blocks),
+            f"{each:.1f} in each",
+            f"{each * 12:.0f} blocks a day, of two hours",
         ),
-        ("disk, for a while, when blocks are cut", f"{found.cutting / MIB:.0f} MiB", f"{found.cutting / MIB / found.clusters:.0f} MiB", ""),
+        ("objects of them", str(found.objects), f"{objects:.1f} for a block", f"{each * 12 * objects:.0f} objects a day, until they are compacted"),
         ("**disk, for a while, when the Receive stops**", f"{found.stopping / MIB:.0f} MiB", f"{found.stopping / MIB / found.clusters:.0f} MiB", ""),
-        ("blocks that the stop adds", str(found.after_blocks - found.blocks), f"{(found.after_blocks - found.blocks) / found.clusters:.1f}", ""),
+        ("blocks that the stop adds", str(found.added), f"{found.added / found.clusters:.1f}", ""),
         ("time that the stop takes", f"{found.seconds:.1f} s", f"{found.seconds / found.clusters:.2f} s", ""),
     ]
     return table([f"one Receive, {found.clusters} clusters of {SMALL} series", "all", "for each cluster", "converted"], rows)
@@ -577,16 +583,22 @@ def costs(steps: t.Sequence[Step], extra: t.Mapping[str, float], found: Storage)
         cluster = (last.memory - before.memory - series * (last.series - before.series)) / (last.reporting - before.reporting)
     else:
         cluster = (extra["memory_small"] - extra["memory_empty"]) / BIG_CLUSTERS - series * SMALL
-    return Costs(extra["memory_empty"], cluster, series, found.stopping / found.clusters, found.blocks / found.clusters * 24 / found.hours)
+    return Costs(extra["memory_empty"], cluster, series, PREALLOCATED, 12 * found.blocks / found.clusters / found.windows)
 
 
-def sizing_table(cost: Costs) -> str:
+def spread(found: t.Sequence[Sharding]) -> float:
+    """How many more clusters than the mean the fullest Receive has, of the most clusters that were tried."""
+    last = max((one for one in found if one.shard), key=lambda one: one.clusters)
+    return max(last.tenants) / statistics.mean(last.tenants)
+
+
+def sizing_table(cost: Costs, most: float) -> str:
     """Clusters of 1,000 series, replication factor 3."""
     rows: Rows = []
     for count, receives, shard_size in ((10, 3, 0), (50, 3, 0), (100, 3, 0), (300, 6, 3), (1000, 12, 3)):
         held = count * 3 / receives if shard_size else count
         # a shard is chosen by the tenant's name, so that some Receives get more
-        held *= 1.25 if shard_size else 1
+        held *= most if shard_size else 1
         memory = cost.empty + held * (cost.cluster + 1000 * cost.series)
         disk = held * cost.disk
         rows.append(
@@ -616,8 +628,9 @@ def sizing_table(cost: Costs) -> str:
 
 def costs_text(cost: Costs) -> str:
     return (
-        f"From these tables: a Receive takes {cost.empty / MIB:.0f} MiB, {cost.cluster / MIB:.1f} MiB for each cluster that it holds and {cost.series / 1024:.1f} KiB for each of "
-        f"its series; {cost.disk / MIB:.0f} MiB of disk for each cluster while it stops; {cost.blocks:.0f} blocks a day of each cluster."
+        f"From these tables: a Receive takes {cost.empty / MIB:.0f} MiB, {cost.cluster / MIB:.1f} MiB for each cluster that it holds "
+        f"and {cost.series / 1024:.1f} KiB for each of its series; up to {cost.disk / MIB:.0f} MiB of disk for each while it stops; "
+        f"{cost.blocks:.0f} blocks a day of each cluster."
     )
 
 
@@ -640,27 +653,30 @@ def main() -> None:
         sys.exit("less than 16 GiB of disk are free: give another --folder")
     where = machine()
     begin = time.monotonic()
+    # so that what was started is ended and what lies about removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     # the storage's part is mostly waiting, so the next begins beside it
     with tempfile.TemporaryDirectory(prefix="scs-observer-scale-", dir=options.folder) as temporary:
         folder = pathlib.Path(temporary)
         (folder / "store").mkdir()
         stored: list[Storage] = []
-        storing = threading.Thread(target=lambda: stored.append(store(folder / "store")))
+        storing = threading.Thread(target=lambda: stored.append(store(folder / "store")), daemon=True)
         storing.start()
         sharded = shard(folder, [int(count) for count in options.shard_steps.split(",")])
         storing.join()
         say(f"storage: {stored}")
         steps, extra = grow(folder, [int(count) for count in options.steps.split(",")])
     cost = costs(steps, extra, stored[0])
+    sizing = sizing_table(cost, spread(sharded))
     minutes = (time.monotonic() - begin) / 60
     command = " ".join(["python benchmarks/scale.py", *(word for word in sys.argv[1:] if word != "--save" and not word.startswith("--folder"))])
     note = f"`{command}`. {where} One run of {minutes:.0f} minutes made all tables below; load at its end {os.getloadavg()[0]:.1f}."
     parts = [note, latency_table(steps), memory_table(steps, extra), sharding_table(sharded), storage_table(stored[0]), costs_text(cost)]
     text = "\n\n".join(parts)
-    print(text, "\n", sizing_table(cost), sep="\n")
+    print(text, sizing, sep="\n\n")
     if options.save:
         place(TOP / "benchmarks" / "README.md", "scale", text)
-        place(TOP / "docs" / "sizing.md", "sizing", f"{sizing_table(cost)}\n\n{costs_text(cost)}")
+        place(TOP / "docs" / "sizing.md", "sizing", f"{sizing}\n\n{costs_text(cost)}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ TOP = pathlib.Path(__file__).parents[1]
 RULES = TOP / "roles" / "observer" / "files" / "rules"
 IMPORTER = TOP / "roles" / "observer" / "files" / "kaas_metric_importer.py"
 LOCAL = "127.0.0.1"
-START_SECONDS = 60
+START_SECONDS = 180
 BLACKBOX = "modules: {kaas_api: {prober: http, timeout: 2s, http: {valid_status_codes: [200, 401, 403], tls_config: {insecure_skip_verify: true}}}}"
 
 

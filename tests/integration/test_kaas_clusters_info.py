@@ -127,7 +127,9 @@ def test_every_state(setting, run_playbook):
     assert not result["changed"]
     assert "warnings" not in result
     assert (result["intake"], result["requests"]) == (True, 2)
-    assert result["states"] == {"up": 1, "new": 1, "never_seen": 1, "agent_down": 1, "down": 1, "maintenance": 1, "orphan": 1}
+    counts = dict.fromkeys(_kaas_states.STATES, 1)
+    # where the playbook's start took longer than the time of grace
+    assert result["states"] in (counts, counts | {"new": 0, "never_seen": 2})
     clusters = {found["name"]: found for found in result["clusters"]}
     assert list(clusters) == sorted(clusters)
     runs = clusters["runs"]
