@@ -125,7 +125,7 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def wait(self, job: int | httpx.Response, state: str = "succeeded", seconds: float = 20) -> dict[str, t.Any]:
+    def wait(self, job: int | httpx.Response, state: str = "succeeded", seconds: float = 60) -> dict[str, t.Any]:
         if isinstance(job, httpx.Response):
             assert job.status_code == 202, job.text
             job = job.json()["id"]
@@ -137,7 +137,7 @@ class Api:
         return found
 
 
-def wait_until(done: t.Callable[[], t.Any], what: str, seconds: float = 20) -> t.Any:
+def wait_until(done: t.Callable[[], t.Any], what: str, seconds: float = 60) -> t.Any:
     end = time.monotonic() + seconds
     while not (found := done()):
         assert time.monotonic() < end, f"waited {seconds} s for {what}"

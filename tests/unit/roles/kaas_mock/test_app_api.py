@@ -152,7 +152,7 @@ def test_the_eleventh_cluster(api: Api, double: Double) -> None:
     wait_until(lambda: len(double.begun()) == 2, "two that begin")
     double.unset("hold-create")
     for answer in accepted:
-        api.wait(answer, seconds=60)
+        api.wait(answer)
     assert double.most_at_once() == 2, "parallel is 2"
     indexes = {line["variables"]["lab_cluster_index"] for line in double.journal() if "begin" in line}
     assert indexes == set(range(65, 75))

@@ -77,7 +77,7 @@ def test_killed_at_any_moment(service: Service, double: Double) -> None:
         service.kill()
         api = service.start()
     for job in jobs:
-        api.wait(job, seconds=40)
+        api.wait(job)
     assert {name: cluster["state"] for name, cluster in api.clusters().items()} == {"one": "ready", "two": "ready", "three": "ready"}
     assert [len(double.machines(name)) for name in ("one", "two", "three")] == [1, 1, 1]
     jobs = [api.delete(name).json()["id"] for name in ("one", "two", "three")]
@@ -86,7 +86,7 @@ def test_killed_at_any_moment(service: Service, double: Double) -> None:
         service.kill()
         api = service.start()
     for job in jobs:
-        api.wait(job, seconds=40)
+        api.wait(job)
     assert api.clusters() == {} and double.registered() == set() and double.twice() == [] and double.processes() == []
     assert [double.machines(name) for name in ("one", "two", "three")] == [[], [], []]
 
@@ -102,7 +102,7 @@ def test_what_was_queued_is_done_in_its_order(service: Service, double: Double) 
     assert double.begun("c0") == double.begun("c1") == ["create", "create"] and double.begun("c2") == []
     double.unset("hold-create")
     for job in jobs:
-        api.wait(job, seconds=40)
+        api.wait(job)
 
 
 def test_killed_while_a_creation_is_cancelled(service: Service, double: Double) -> None:
@@ -284,7 +284,7 @@ def test_a_step_takes_too_long(double: Double, options: dict[str, t.Any], tmp_pa
     api = service.start()
     try:
         double.set("hold-create")
-        failed = api.wait(api.create("one"), "failed", 30)
+        failed = api.wait(api.create("one"), "failed")
         assert failed["error"] == "It took longer than 10 s (setting job_timeout) and was ended. Its last task was: the task of create"
         assert double.processes() == []
     finally:
@@ -337,7 +337,7 @@ def test_a_database_that_fails_ends_the_service(service: Service, double: Double
     with sqlite3.connect(service.state / "kaas.db") as database:
         database.execute("ALTER TABLE steps RENAME TO away")
     double.unset("hold-create")
-    assert service.process is not None and service.process.wait(20) == 70, "a job went on that nothing was written down about"
+    assert service.process is not None and service.process.wait(60) == 70, "a job went on that nothing was written down about"
     with sqlite3.connect(service.state / "kaas.db") as database:
         database.execute("ALTER TABLE away RENAME TO steps")
     api = service.start()
