@@ -126,7 +126,7 @@ def test_cluster_comes_and_goes_without_a_person(lab: t.Any, made: t.Callable[[]
     with watcher.running():
         lab.wait_until(lambda: (tmp_path / "log").exists() and "watches" in watcher.log, 60, "the watcher")
         time.sleep(3)
-        assert registry(lab) == before, "nothing is ready yet"
+        assert ID not in registry(lab), "nothing is ready yet"
 
         create(lab)
         ready = time.monotonic()
@@ -146,13 +146,13 @@ def test_cluster_comes_and_goes_without_a_person(lab: t.Any, made: t.Callable[[]
         deleted = time.monotonic()
         lab.wait_until(lambda: ID not in registry(lab), 30, "the unregistration", delay=0.2)
         lab.figures["Cluster API: deletionTimestamp -> unregistered, seconds"] = round(time.monotonic() - deleted, 1)
-        assert registry(lab) == before
+        assert before.items() <= registry(lab).items()
         lab.wait_until(lambda: not lab.query(f'kaas{{cluster="{ID}"}}', url=url), 60, "the Observer to expect it no more")
         # it lingers for as long as its machines do, which then go
         made()
         lab.kubectl(OBSERVER, "patch", "clusters.cluster.x-k8s.io", CLUSTER, "-n", NAMESPACE, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
         time.sleep(3 * FOR + LOOKBACK)
-        assert registry(lab) == before
+        assert before.items() <= registry(lab).items() and ID not in registry(lab)
     window = f"{int(time.time() - began)}s"
     fired = lab.query(f'count_over_time(ALERTS{{alertname=~"KaaS.+",alertstate="firing",cluster="{ID}"}}[{window}])', url=url)
     assert not fired, f"alerts of a cluster that was deleted on purpose: {fired}"

@@ -387,7 +387,7 @@ def onboard(settings: Settings, names: list[str], stopping: threading.Event) -> 
             inventory=settings.inventory,
             limit=",".join(names),
             forks=len(names),
-            envvars={"ANSIBLE_NOCOLOR": "1"},
+            envvars={"ANSIBLE_NOCOLOR": "1", "ANSIBLE_PIPELINING": "1"},
             suppress_env_files=True,
             quiet=True,
             event_handler=heard,
