@@ -35,7 +35,7 @@ class Analysis:
 
     def run(self, root: Node) -> bool:
         """Whether the result carries the label; what mixes clusters is in mixed."""
-        return not root.scalar and self._kinds[root.kind](self, root)
+        return self._kinds[root.kind](self, root) and not root.scalar
 
     def _none(self, node: Node) -> bool:
         return False

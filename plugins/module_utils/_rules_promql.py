@@ -44,6 +44,7 @@ _TOKEN = re.compile(
       | (?P<other>.)""",
     re.VERBOSE,
 )
+_UNDERSCORE = re.compile(r"(?<=\d)_(?=\d)|(?<=^0[xX])_|(?<=[a-fA-F])_|_(?=[a-fA-F])")
 # a duration that is computed, with an operator or function in it
 _COMPUTED = re.compile(r"(?=.*[-+*/%^(])(?:\s|\d+(?:ms|[smhdwy])?|[-+*/%^().,:]|step|range|min|max)*", re.DOTALL)
 _LISTS = frozenset(["by", "without", "on", "ignoring", "group_left", "group_right"])
@@ -78,9 +79,12 @@ class Node:
         self.text = ""
 
     def walk(self) -> t.Iterator[Node]:
-        yield self
-        for child in self.args:
-            yield from child.walk()
+        """This node and all below it, in no order that matters."""
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield node
+            waiting += node.args
 
     @property
     def scalar(self) -> bool:
@@ -140,14 +144,13 @@ def _fault(expr: str, message: str) -> SyntaxFault:
 
 def _plain_numbers(expr: str) -> str:
     texts = ((match.lastgroup, match.group()) for match in _TOKEN.finditer(expr))
-    return "".join(re.sub(r"(?<=\d)_(?=\d)", "", text) if kind == "number" else text for kind, text in texts)
+    return "".join(_UNDERSCORE.sub("", text) if kind == "number" else text for kind, text in texts)
 
 
 def _labels(modifier: t.Any) -> tuple[bool | None, tuple[str, ...]]:
     if modifier is None:
         return None, ()
-    # by: AggModifierType.By, on: LabelModifierType.Include
-    return str(modifier.type).rpartition(".")[2] in ("By", "Include"), tuple(modifier.labels)
+    return str(modifier.type) in ("AggModifierType.By", "LabelModifierType.Include"), tuple(modifier.labels)
 
 
 class _Builder:
@@ -185,7 +188,7 @@ class _Builder:
         matchers = expr.matchers
         self.or_matchers = self.or_matchers or bool(matchers.or_matchers)
         for matcher in matchers.matchers:
-            op = _OPS[str(matcher.op).rpartition(".")[2]]
+            op = _OPS[str(matcher.op)]
             if matcher.name == "__name__" and op == "=":
                 node.name = matcher.value
             else:
@@ -239,7 +242,7 @@ class _Builder:
         return node
 
 
-_OPS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+_OPS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 
 
 def _with_text(node: Node, text: str) -> Node:

@@ -78,6 +78,7 @@ _TOKEN = re.compile(
 )
 
 
+_SIMPLE = re.compile(r"\{\{ ?(?:\$labels\.([a-zA-Z_]\w*)|\$value(?: ?\| ?humanize(?:1024|Duration|Percentage)?)?) ?\}\}", re.ASCII)
 _COMMENT_END = re.compile(r"\*/(?:\s-)?\}\}")
 
 
@@ -98,6 +99,9 @@ def read(text: str) -> list[Use]:
     """The labels it uses; TemplateFault for what Prometheus refuses to load."""
     if "{{" not in text:
         return []
+    # most templates hold nothing else
+    if "{{" not in _SIMPLE.sub("", text):
+        return [Use(match.group(1), match.start(1) - len("$labels.")) for match in _SIMPLE.finditer(text) if match.group(1)]
     uses: list[Use] = []
     blocks: list[tuple[str, int, set[str]]] = []  # keyword, offset, variables before it
     variables = set(GIVEN)
