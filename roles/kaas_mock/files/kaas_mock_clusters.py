@@ -71,7 +71,8 @@ class Service:
         try:
             answer = self._client.request(method, path, **words)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ServiceError(f"The KaaS mock service at {self.url} does not answer: {error}. Check that it runs, and the URL.") from error
+            reason = str(error).rstrip(".")
+            raise ServiceError(f"The KaaS mock service at {self.url} does not answer: {reason}. Check that it runs, and the URL.") from error
         if answer.is_success:
             return answer.json()
         try:
