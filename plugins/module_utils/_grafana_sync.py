@@ -35,7 +35,7 @@ class Options:
     datasources: t.Mapping[str, t.Any] = dataclasses.field(default_factory=dict)
     prune: Prune | None = None
     on_conflict: str = "fail"
-    message: str = ""
+    commit_message: str = ""
     check: bool = False
     diff: bool = False
 
@@ -336,7 +336,7 @@ class _Apply:
             # no overwrite: with it, Grafana 10 replaces another dashboard that has this title, uid and all
             body = {key: value for key, value in item.raw.items() if key not in ("id", "version", "iteration")}
             try:
-                self.client.save({**body, "version": version}, folder, message=self.options.message)
+                self.client.save({**body, "version": version}, folder, message=self.options.commit_message)
                 return done
             except GrafanaError as error:
                 if error.status not in (409, 412) or error.code == "name-exists":
@@ -363,7 +363,7 @@ class _Apply:
             return "skipped"
         if self.options.on_conflict == "fail":
             raise GrafanaError(f"{error}. Give it another uid, or set on_conflict to overwrite or skip", status=error.status, code=error.code) from error
-        self.client.save({**item.raw, "id": None, "version": version}, folder, message=self.options.message, overwrite=True)
+        self.client.save({**item.raw, "id": None, "version": version}, folder, message=self.options.commit_message, overwrite=True)
         return done
 
     def _note(self, step: Step[Item], answer: t.Any) -> None:
@@ -385,7 +385,7 @@ def failure_message(outcome: Outcome) -> str:
         reasons.setdefault(failure["message"].removesuffix("."), []).append(f"{failure['title']} ({failure['uid']})")
     left = reasons.pop("not tried", [])
     done = len(outcome.created) + len(outcome.updated) + len(outcome.deleted)
-    begin = f"{len(outcome.failures)} of {len(outcome.failures) + done + len(outcome.unchanged) + len(outcome.skipped)} dashboards failed; {done} were written."
+    begin = f"{len(outcome.failures)} of {len(outcome.failures) + done + len(outcome.unchanged) + len(outcome.skipped)} dashboards failed, {done} written."
     parts = [f"{', '.join(names)}: {reason}." for reason, names in reasons.items()]
     if left:
         parts.append(f"{len(left)} more were not tried after that.")

@@ -98,7 +98,7 @@ options:
     type: str
     choices: [fail, overwrite, skip]
     default: fail
-  message:
+  commit_message:
     description: Message of each new version, which Grafana shows in a dashboard's history.
     type: str
     default: Written by Ansible
@@ -241,7 +241,7 @@ def options_from(module: AnsibleModule) -> _grafana_sync.Options:
     folder = None if params["prune_folder"] is None else _grafana_dashboards.split_path(params["prune_folder"])
     prune = _grafana_sync.Prune(folder, params["prune_tag"] or None, params["prune_limit"], params["prune_allow_empty"])
     return _grafana_sync.Options(
-        **{name: params[name] for name in ("state", "datasources", "on_conflict", "message")},
+        **{name: params[name] for name in ("state", "datasources", "on_conflict", "commit_message")},
         prune=prune if params["prune"] else None,
         check=module.check_mode,
         diff=module._diff,
@@ -266,7 +266,7 @@ def main() -> None:
             "prune_limit": {"type": "str"},
             "prune_allow_empty": {"type": "bool", "default": False},
             "on_conflict": {"type": "str", "choices": ["fail", "overwrite", "skip"], "default": "fail"},
-            "message": {"type": "str", "default": "Written by Ansible"},
+            "commit_message": {"type": "str", "default": "Written by Ansible"},
         },
         supports_check_mode=True,
         **_grafana_http.ARGUMENT_RULES,

@@ -297,7 +297,6 @@ class Grafana:
             {
                 "id": number,
                 "dashboardId": item["data"]["id"],
-                "dashboardUid": uid,
                 "uid": uid,
                 "parentVersion": row["version"] - 1,
                 "restoredFrom": 0,
@@ -569,7 +568,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 tags = [tag for item in grafana.dashboards.values() for tag in item["data"].get("tags") or []]
                 return 200, [{"term": tag, "count": tags.count(tag)} for tag in sorted(set(tags))]
             case "GET", "datasources":
-                return 200, grafana.datasources
+                details = ("basicAuthUser", "withCredentials", "secureJsonFields", "version")
+                return 200, [{**{k: v for k, v in item.items() if k not in details}, "typeName": item["type"]} for item in grafana.datasources]
             case "POST", "datasources":
                 return 200, grafana.add_datasource(body)
             case (command, "datasources", ("uid" | "name") as key, value):
@@ -637,8 +637,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--version", default="10.4.19")
     parser.add_argument("--nested", action="store_true", help="the feature toggle nestedFolders of Grafana 10")
-    parser.add_argument("--token", default="double")
-    parser.add_argument("--viewer-token", default="double-viewer")
+    parser.add_argument("--token", default="token-of-an-editor")
+    parser.add_argument("--viewer-token", default="token-of-a-viewer")
     parser.add_argument("--password", default="admin", help="of the user admin")
     parser.add_argument("--certificate")
     parser.add_argument("--key")

@@ -13,7 +13,7 @@ import typing as t
 import urllib.error
 import urllib.request
 
-TOKEN, VIEWER_TOKEN = "double", "double-viewer"
+TOKEN, VIEWER_TOKEN = "token-of-an-editor", "token-of-a-viewer"
 
 
 class Grafana:

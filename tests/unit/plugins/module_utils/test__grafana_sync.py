@@ -367,7 +367,7 @@ def test_all_failures_are_told_those_of_one_reason_together():
     backend.refuse["c"] = GrafanaError("refresh is too low", status=400)
     found = run(backend, wanted("a", "b", "c", "d"))
     assert sync.failure_message(found).splitlines() == [
-        "3 of 4 dashboards failed; 1 were written.",
+        "3 of 4 dashboards failed, 1 written.",
         "a (a), b (b): not permitted.",
         "c (c): refresh is too low.",
     ]
