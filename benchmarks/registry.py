@@ -118,7 +118,8 @@ def measure(options: argparse.Namespace) -> str:
         )
     )
     head = ("clusters", "kaas_clusters, seconds", "requests", "loop of kubernetes.core.k8s, seconds", "requests", "the loop for as many, seconds", "ratio")
-    return f"Median of {options.runs} turns (each of them in brackets); each turn runs both ways.\n\n{lab.table(head, rows)}"
+    turns_made = "One turn" if options.runs == 1 else f"Median of {options.runs} turns (each of them in brackets)"
+    return f"{turns_made}, which runs both ways one after the other.\n\n{lab.table(head, rows)}"
 
 
 def main() -> None:
