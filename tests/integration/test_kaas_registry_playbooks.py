@@ -91,7 +91,7 @@ def test_backup_and_restore_of_a_deleted_registry(site):
     assert f"13 clusters: {site.file}" in output
     assert stat.S_IMODE(site.file.stat().st_mode) == 0o600
     saved = yaml.safe_load(site.file.read_text())
-    assert saved == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kaas-clusters", "namespace": site.namespace}, "data": ODD}
+    assert saved == {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "kaas-clusters", "namespace": site.namespace, "labels": {}}, "data": ODD}
     assert """\n  'quoted': 'it''s "so"'\n""" in site.file.read_text()
     code, output = site.backup()
     assert (code, changed(output)) == (0, 0), output
