@@ -196,6 +196,7 @@ class Manager:
             folder = self.settings.state_dir / "run" / uuid.uuid4().hex
             if not self.store.begin_step(job, step.name, step.state, str(folder), reserved=step.reserves, registered=step.registers):
                 break
+            self._tasks[job.id] = ""
             try:
                 result = self._run(job, step, cluster, folder)
             finally:
