@@ -146,7 +146,8 @@ def test_modules_of_kubernetes_find_files_on_the_controller() -> None:
     """By an action plugin of the same name: a redirection to another name hides the module's documentation from antsibull-docs."""
     runtime = load("meta/runtime.yml")
     group = {item for item in runtime["action_groups"]["kubernetes"] if isinstance(item, str)}
-    assert {path.stem for path in TOP.glob("plugins/action/[a-z]*.py")} == group
+    actions = {path.stem for path in TOP.glob("plugins/action/[a-z]*.py")}
+    assert group <= actions <= set(MODULES)
     assert "action" not in runtime.get("plugin_routing", {})
 
 
