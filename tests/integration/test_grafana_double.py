@@ -184,7 +184,7 @@ if CLIENT:
 
         with double("--nested") as grafana:
             api = GrafanaApi.from_url(grafana.url, credential=TokenAuth(TOKEN))
-            assert api.health.check()["database"] == "ok" and api.version == "10.4.19"
+            assert api.version == "10.4.19"
             folder = api.folder.create_folder("F", uid="f")
             assert api.folder.get_all_folders()[0]["uid"] == folder["uid"] == "f"
             assert api.folder.create_folder("G", parent_uid="f")["parentUid"] == "f"
