@@ -9,7 +9,7 @@ import contextlib
 import json
 import typing as t
 
-from ansible_collections.scs.observer.plugins.module_utils import _promql, _promql_backends, _rules_checks, _rules_cluster, _rules_formats, _rules_run
+from ansible_collections.scs.observer.plugins.module_utils import _promql, _rules_checks, _rules_cluster, _rules_formats, _rules_run
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 ACCESS_SPEC = {
@@ -65,5 +65,8 @@ def _seconds(params: t.Mapping[str, t.Any], name: str) -> float:
 def backend_from(params: t.Mapping[str, t.Any]) -> contextlib.AbstractContextManager[_promql.Backend | None]:
     if not params["query_url"]:
         return contextlib.nullcontext(None)
+    # requests and the client of Kubernetes, a fifth of the time of a small check, are loaded only here
+    from ansible_collections.scs.observer.plugins.module_utils import _promql_backends
+
     access = _promql_backends.Access(**{name.removeprefix("url_"): params[name] or "" for name in ACCESS_SPEC})
     return _promql_backends.UrlBackend(params["query_url"], access, timeout=min(30, int(params["timeout"])))
