@@ -366,6 +366,11 @@ def normal(dashboard: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {key: value for key, value in sorted(found.items()) if not (key in DEFAULTS and text_of(value) == text_of(DEFAULTS[key]))}
 
 
+def bare(dashboard: t.Mapping[str, t.Any]) -> str:
+    """The text of a dashboard but for what is never compared."""
+    return text_of({key: value for key, value in dashboard.items() if key not in NOT_COMPARED})
+
+
 def _plain(value: t.Any) -> t.Any:
     if isinstance(value, dict):
         found = {str(key): _plain(item) for key, item in value.items() if item is not None}

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import typing as t
 
 from ansible_collections.scs.observer.plugins.module_utils import _grafana_dashboards as dashboards
@@ -46,12 +47,19 @@ class Item:
 
     uid: str
     folder: Path
-    content: dict[str, t.Any]
-    raw: dict[str, t.Any] = dataclasses.field(compare=False, repr=False)
+    raw: dict[str, t.Any] = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def content(self) -> dict[str, t.Any]:
+        return dashboards.normal(self.raw)
+
+    @property
+    def name(self) -> str:
+        return str(self.raw.get("title") or "").strip()
 
     @property
     def title(self) -> str:
-        return f"{join_path((*self.folder, str(self.content.get('title', ''))))} ({self.uid})"
+        return f"{join_path((*self.folder, self.name))} ({self.uid})"
 
 
 @dataclasses.dataclass
@@ -140,7 +148,7 @@ def plan(client: Client, wanted: t.Sequence[Wanted], options: Options) -> Planne
         problems += _title_problems(desired, hits, tree, remove)
     kept = [uid for uid in candidates if uid in metas and metas[uid].get("provisioned")]
     remove -= set(kept)
-    made = make_plan(desired, found, prune=lambda uid: uid in remove, equal=lambda before, after: equal(before, after))
+    made = make_plan(desired, found, prune=lambda uid: uid in remove, equal=equal)
     sources = {item.uid: item.source for item in wanted}
     for step in made.of("update", "delete"):
         problem = _refusal(step, metas[step.name])
@@ -179,7 +187,7 @@ def _desired(wanted: t.Sequence[Wanted], tree: Tree) -> dict[str, Item]:
         except ObserverError as error:
             problems.append(str(error))
     fail_for(problems)
-    return {item.uid: Item(item.uid, item.folder, dashboards.normal(item.content or {}), item.content or {}) for item in wanted}
+    return {item.uid: Item(item.uid, item.folder, item.content or {}) for item in wanted}
 
 
 def _candidates(hits: t.Mapping[str, t.Mapping[str, t.Any]], wanted: set[str], tree: Tree, prune: Prune | None) -> list[str]:
@@ -208,7 +216,7 @@ def _read(client: Client, uids: t.Sequence[str], tree: Tree) -> tuple[dict[str, 
             problems.append((uid, answer))
         elif answer is not None:
             folder = tree.path(_folder_uid(answer["meta"]))
-            items[uid] = Item(uid, folder, dashboards.normal(answer["dashboard"]), answer["dashboard"])
+            items[uid] = Item(uid, folder, answer["dashboard"])
             metas[uid] = answer["meta"]
     fail_for([f"dashboard {uid} can not be read: {error}." for uid, error in problems if not isinstance(error, NotTried)])
     return items, metas
@@ -220,7 +228,10 @@ def _folder_uid(place: t.Mapping[str, t.Any]) -> str:
 
 
 def equal(before: Item, after: Item) -> bool:
-    return before.folder == after.folder and dashboards.same(before.content, after.content)
+    if before.folder != after.folder:
+        return False
+    # most are the same letter by letter, which is told much faster
+    return dashboards.bare(before.raw) == dashboards.bare(after.raw) or dashboards.same(before.content, after.content)
 
 
 def _refusal(step: Step[Item], meta: t.Mapping[str, t.Any]) -> str:
@@ -239,7 +250,7 @@ def _title_problems(desired: t.Mapping[str, Item], hits: t.Mapping[str, t.Mappin
     places: dict[tuple[Path, str], str] = {}
     problems = []
     for item in desired.values():
-        first = places.setdefault((item.folder, item.content["title"]), item.uid)
+        first = places.setdefault((item.folder, item.name), item.uid)
         if first != item.uid:
             problems.append(f"{item.title} has the title of {first} in the same folder, which Grafana 10 does not allow. Change one title.")
     uids = {path: tree.find(path) for path, _title in places}
@@ -375,7 +386,7 @@ class _Apply:
     def _failed(self, step: Step[Item], reason: str) -> None:
         item = step.after or t.cast(Item, step.before)
         source = self.planned.sources.get(step.name, "prune")
-        self.outcome.failures.append({"uid": step.name, "title": str(item.content.get("title", "")), "source": source, "message": reason})
+        self.outcome.failures.append({"uid": step.name, "title": item.name, "source": source, "message": reason})
 
 
 def failure_message(outcome: Outcome) -> str:
@@ -414,7 +425,7 @@ def export(client: Client, uids: t.Sequence[str], folder: Path | None, tag: str 
         meta = metas[uid]
         entry = {
             "uid": uid,
-            "title": item.content.get("title", ""),
+            "title": item.name,
             "folder": join_path(item.folder),
             "tags": item.content.get("tags", []),
             "version": item.raw.get("version"),
