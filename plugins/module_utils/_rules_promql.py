@@ -109,7 +109,7 @@ def available() -> bool:
 
 def parse(expr: str) -> Parsed:
     """SyntaxFault for what Prometheus refuses."""
-    if len(expr) > MAX_OPERATORS and sum(1 for _ in _OPERATORS.finditer(expr)) > MAX_OPERATORS:
+    if len(expr) > MAX_OPERATORS and len(_OPERATORS.findall(expr)) > MAX_OPERATORS:
         raise SyntaxFault(f"It has more than {MAX_OPERATORS} operators and brackets, too many to look into.", unsure=True)
     try:
         found = pp.parse(expr)
@@ -134,7 +134,7 @@ def _fault(expr: str, message: str) -> SyntaxFault:
     if any(kind == "name" and text in ("anchored", "smoothed") for kind, text in tokens):
         return SyntaxFault("anchored and smoothed are experimental.", feature=RANGES)
     arithmetic = any(kind == "bracket" and _COMPUTED.fullmatch(text[1:-1]) for kind, text in tokens)
-    after_offset = any(text == "offset" and follow == "(" for (_, text), (_, follow) in itertools.pairwise(tokens))
+    after_offset = any(text == "offset" and follow[1] == "(" for (_kind, text), follow in itertools.pairwise(tokens))
     if arithmetic or after_offset:
         return SyntaxFault("It computes durations, which Prometheus before 3.15 does not know.", unsure=True)
     if any(first[1] in "<>" and second[1] == "/" for first, second in itertools.pairwise(tokens)):

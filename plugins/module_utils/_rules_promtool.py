@@ -103,7 +103,7 @@ def _start(command: list[str], folder: pathlib.Path, out: t.Any, err: t.Any) -> 
 def _by_file(text: str, names: t.Sequence[str]) -> list[list[Error]]:
     """A message begins with its file's name; what follows without one belongs to it."""
     known = {name: number for number, name in enumerate(names)}
-    raw: list[list[str]] = [[] for _ in names]
+    raw: list[list[str]] = [[] for _name in names]
     last: list[str] | None = None
     for line in text.splitlines():
         name, colon, rest = line.partition(": ")

@@ -38,8 +38,8 @@ def severe(problems: t.Iterable[Problem], fail_on: str) -> list[Problem]:
     """Those at least as severe as fail_on; none for never."""
     if fail_on == "never":
         return []
-    bar = SEVERITIES.index(fail_on)
-    return [problem for problem in problems if SEVERITIES.index(problem.severity) <= bar]
+    least = SEVERITIES.index(fail_on)
+    return [problem for problem in problems if SEVERITIES.index(problem.severity) <= least]
 
 
 def junit(cases: t.Mapping[str, t.Sequence[tuple[str, str]]], problems: t.Sequence[Problem], fail_on: str) -> str:

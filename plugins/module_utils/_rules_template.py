@@ -162,13 +162,13 @@ def _statement(tokens: list[Token], start: int, blocks: list[tuple[str, int, set
     kind, word, place = plain[0]
     if kind == "word" and word == "end":
         if not blocks:
-            raise TemplateFault("{{ end }} closes nothing", start)
+            raise TemplateFault("an end closes nothing", start)
         if len(plain) > 1:
             raise TemplateFault(f"unexpected {plain[1][1]!r} behind end", plain[1][2])
         return blocks.pop()[2]
     if kind == "word" and word == "else":
         if not blocks or blocks[-1][0] not in ("if", "range", "with", "else if"):
-            raise TemplateFault("{{ else }} is in no if, range or with", start)
+            raise TemplateFault("an else is in no if, range or with", start)
         opened, opened_at, before = blocks.pop()
         follows = plain[1][1] if len(plain) > 1 else ""
         if not follows:
