@@ -57,7 +57,7 @@ def fixture_made(lab: t.Any, kaas: t.Any, tmp_path_factory: pytest.TempPathFacto
 def fixture_management(lab: t.Any, kaas: t.Any) -> t.Iterator[None]:
     lab.kubectl(OBSERVER, "apply", "--server-side", "-f", "-", stdin=json.dumps(_cluster_api.crd("v1beta2")))
     lab.kubectl(OBSERVER, "wait", "crd", "clusters.cluster.x-k8s.io", "--for=condition=Established", "--timeout=60s")
-    lab.kubectl(OBSERVER, "create", "namespace", NAMESPACE)
+    lab.kubectl(OBSERVER, "create", "namespace", NAMESPACE, check=False)
     yield
     if lab.exists(OBSERVER, "clusters.cluster.x-k8s.io", CLUSTER, "-n", NAMESPACE):
         lab.kubectl(OBSERVER, "patch", "clusters.cluster.x-k8s.io", CLUSTER, "-n", NAMESPACE, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
