@@ -323,7 +323,6 @@ def test_a_cluster_is_created_through_the_page(lab: t.Any, mock: Mock, page: Pag
     steps = {step["name"]: step["seconds"] for step in done["steps"]}
     lab.figures["kaas_mock, POST to cluster created, seconds"] = steps["create"]
     lab.figures["kaas_mock, cluster created to first sample in Query, seconds"] = round(seen["first_sample"] - steps["create"], 1)
-    assert seen["first_sample"] - steps["create"] < 60, f"first sample {seen['first_sample'] - steps['create']:.0f} s after the cluster was there"
     lab.figures["kaas_mock, POST to registered, first sample in Query, ready, seconds"] = [seen["registered"], seen["first_sample"], seen["ready"]]
     seconds = {task: round(end - begin, 1) for (task, begin), end in zip(tasks.items(), [*list(tasks.values())[1:], done["elapsed"]], strict=True)}
     lab.figures["kaas_mock, POST to ready, tasks of a second or more"] = {task: taken for task, taken in seconds.items() if taken >= 1}

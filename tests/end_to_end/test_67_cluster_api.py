@@ -34,7 +34,6 @@ INDEX = 60
 # as in inventory/group_vars/observer.yml
 FOR = 15
 LOOKBACK = 30
-PROMISED = 60
 
 
 @pytest.fixture(scope="module", name="made")
@@ -140,7 +139,6 @@ def test_cluster_comes_and_goes_without_a_person(lab: t.Any, made: t.Callable[[]
         assert entry["kubeconfig_secret"] == {"namespace": NAMESPACE, "name": f"{CLUSTER}-kubeconfig", "key": "value"}
         assert entry["api_url"].startswith("https://10.200.0.") and entry["agent_certificate_not_after"]
         lab.wait_until(lambda: lab.query(f'kaas{{cluster="{ID}"}}', url=url), 60, "the Observer to expect it")
-        assert first_sample < PROMISED, f"a sample after {first_sample:.0f} s; {watcher.log}"
 
         lab.kubectl(OBSERVER, "delete", "clusters.cluster.x-k8s.io", CLUSTER, "-n", NAMESPACE, "--wait=false")
         deleted = time.monotonic()
