@@ -201,7 +201,9 @@ intake:
   type: bool
   sample: true
 recorded:
-  description: When the states were recorded, RFC 3339 in UTC. Null when nothing is recorded and nothing is registered.
+  description:
+    - When Thanos Ruler last evaluated its rules, RFC 3339 in UTC. Null when nothing is recorded and nothing is registered.
+    - While a rule fails, for example since a store does not answer, its last records stay for the lookback of Thanos Query (5 minutes by default).
   returned: success
   type: str
   sample: "2026-03-01T12:00:30Z"
