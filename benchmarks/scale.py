@@ -111,9 +111,8 @@ def api_server(folder: pathlib.Path) -> t.Iterator[t.Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules["integration"] = module
     spec.loader.exec_module(module)
-    running = module.cluster.__wrapped__(Folders(folder))
-    yield next(running)
-    running.close()
+    with contextlib.contextmanager(module.cluster.__wrapped__)(Folders(folder)) as running:
+        yield running
 
 
 class Rest:
@@ -254,7 +253,9 @@ class Step:
 
 
 def grow(folder: pathlib.Path, steps: t.Sequence[int]) -> tuple[list[Step], dict[str, float]]:
-    address = own_address() or sys.exit("this machine has no address but loopback, and an API server proxies to no other")
+    address = own_address()
+    if not address:
+        raise SystemExit("this machine has no address but loopback, and an API server proxies to no other")
     found: list[Step] = []
     extra: dict[str, float] = {}
     with api_server(folder) as cluster, Observer(folder, interval="30s", name="benchmark") as observer:
@@ -404,7 +405,7 @@ def shard(folder: pathlib.Path, steps: t.Sequence[int], receives: int = 6) -> li
         place = folder / f"shard-{size}"
         place.mkdir()
         with Observer(place) as observer:
-            addresses = [f"{LOCAL}:{free_port()}" for _ in range(receives)]
+            addresses = [f"{LOCAL}:{free_port()}" for _number in range(receives)]
             ring: dict[str, t.Any] = {"hashring": "default", "algorithm": "ketama", "endpoints": [{"address": address} for address in addresses]}
             if size:
                 ring["shuffle_sharding_config"] = {"shard_size": size, "cache_size": 2000}

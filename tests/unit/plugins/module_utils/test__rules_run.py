@@ -200,7 +200,7 @@ def test_merged_maps_and_aliases_are_followed():
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(20))
 RULES_BOMB = (
     "groups:\n- name: g\n  rules: &r\n"
-    + "".join("  - {record: 'a:b:c', expr: vector(1)}\n" for _ in range(500))
+    + "".join("  - {record: 'a:b:c', expr: vector(1)}\n" for _number in range(500))
     + "".join(f"- {{name: g{n}, rules: *r}}\n" for n in range(2000))
 )
 

@@ -359,7 +359,7 @@ def test_health_tells_what_is_wrong(client: TestClient, monkeypatch: pytest.Monk
 
     manager = client.app.state.context.manager  # type: ignore[attr-defined]
     monkeypatch.setattr(manager.store, "counts", broken)
-    monkeypatch.setattr(manager, "_threads", [*manager._threads, threading.Thread()])
+    monkeypatch.setattr(manager, "_threads", [*manager._threads, threading.Thread(target=str)])
     answer = client.get("/health")
     assert answer.status_code == 503
     assert answer.json() == {"status": "failed", "checks": {"database": "can not be read", "workers": "a worker has ended"}}
