@@ -83,7 +83,8 @@ def gaps(lab: t.Any, url: str, series: str, began: float) -> float:
 
 
 def registered_since(lab: t.Any, url: str) -> dict[str, float]:
-    return {one["metric"]["cluster"]: float(one["value"][1]) for one in lab.query(f'{REGISTERED}{{infrastructure=""}}', url=url)}
+    found = lab.query(f'{REGISTERED}{{infrastructure="",cluster=~"{ALPHA}|{BETA}"}}', url=url)
+    return {one["metric"]["cluster"]: float(one["value"][1]) for one in found}
 
 
 def start_playbook(lab: t.Any, name: str, *flags: str) -> subprocess.Popen[str]:
