@@ -108,7 +108,7 @@ def test_every_appended_sample_arrived(lab: t.Any, healed: t.Any) -> None:
     (begin, first), *_rest, (end, last) = values[0]["values"]
     appended = int(last) - int(first)
     # count_over_time of everything at once is no question for PromQL: without their names, series are the same
-    everything = lab.query(f'{{__name__=~".+",cluster="{BETA}",run=""}}[{round((end - begin) * 1000)}ms]', at=end)
+    everything = lab.query(f'{{__name__=~".+",cluster="{BETA}",observer="",run=""}}[{round((end - begin) * 1000)}ms]', at=end)
     there = sum(len(one["values"]) for one in everything)
     lab.figures["outage of 10 min: samples that the agent appended; that Thanos holds"] = f"{appended}; {there}"
     # a scrape that is under way at either end is counted on one side only: at most all targets' samples of one scrape, twice
