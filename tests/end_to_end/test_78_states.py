@@ -252,7 +252,8 @@ def stale(stage: Stage) -> None:
         stage.fires("KaaSRegistryStale", seconds=150)
         stage.still(since)
     finally:
-        stage.lab.kubectl(OBSERVER, "create", "-f", "-", stdin=json.dumps(saved))
+        # as the role does, or it would not be the role's any more
+        stage.lab.kubectl(OBSERVER, "apply", "--server-side", "--field-manager=scs.observer", "-f", "-", stdin=json.dumps(saved))
     stage.resolved("KaaSRegistryStale")
 
 
