@@ -19,7 +19,7 @@ import urllib.parse
 
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._grafana_dashboards import Datasource
-from ansible_collections.scs.observer.plugins.module_utils._promql_backends import Access, _authentication, _check_files, _file, _reason
+from ansible_collections.scs.observer.plugins.module_utils._url_access import ACCESS_SPEC, Access, authentication, check_url, reason, tls_files
 
 try:
     import requests
@@ -40,12 +40,8 @@ TRIED_AGAIN = (429, 500, 502, 503, 504)
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "url": {"type": "str", "required": True},
-    "url_username": {"type": "str"},
-    "url_password": {"type": "str", "no_log": True},
-    "url_token": {"type": "str", "no_log": True, "aliases": ["token"]},
-    "url_ca_certificate": {"type": "str"},
-    "url_client_certificate": {"type": "str"},
-    "url_client_key": {"type": "str", "no_log": True},
+    **ACCESS_SPEC,
+    "url_token": {**ACCESS_SPEC["url_token"], "aliases": ["token"]},
     "org_id": {"type": "int"},
     "timeout": {"type": "int", "default": 30},
     "retries": {"type": "int", "default": 3},
@@ -89,9 +85,7 @@ class Settings(t.NamedTuple):
 
 
 def from_params(params: t.Mapping[str, t.Any]) -> Client:
-    names = ("username", "password", "token", "ca_certificate", "client_certificate", "client_key")
-    access = Access(**{name: params[f"url_{name}"] or "" for name in names})
-    return Client(params["url"], access, **{name: params[name] for name in ("org_id", "timeout", "retries", "concurrency")})
+    return Client(params["url"], Access.from_params(params), **{name: params[name] for name in ("org_id", "timeout", "retries", "concurrency")})
 
 
 class Client(contextlib.AbstractContextManager["Client"]):
@@ -108,7 +102,7 @@ class Client(contextlib.AbstractContextManager["Client"]):
     ) -> None:
         if IMPORT_ERROR is not None:
             raise ObserverError(f"The Python library requests can not be used where this task runs ({IMPORT_ERROR}). Install it there: pip install requests.")
-        _check_url(url)
+        check_url(url, "https://grafana.example.com or http://10.0.0.1:3000/grafana", "/api")
         if timeout <= 0 or retries < 0:
             raise ObserverError(f"timeout is {timeout} and retries is {retries}. timeout must be 1 or more, retries 0 or more.")
         if not 1 <= concurrency <= CONCURRENCY_MAX:
@@ -118,7 +112,7 @@ class Client(contextlib.AbstractContextManager["Client"]):
         self._timeout, self._retries, self._concurrency, self._sleep = timeout, retries, concurrency, sleep
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._authenticate = _authentication(access)
+        self._authenticate = authentication(access)
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": "scs.observer", "Accept": "application/json"})
         if org_id is not None:
@@ -135,10 +129,7 @@ class Client(contextlib.AbstractContextManager["Client"]):
         with contextlib.ExitStack() as stack:
             stack.callback(self._session.close)
             folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scs-observer-")))
-            self._session.verify = _file(folder, "ca.crt", access.ca_certificate) or True
-            certificate, key = _file(folder, "tls.crt", access.client_certificate), _file(folder, "tls.key", access.client_key)
-            self._session.cert = (certificate, key) if certificate and key else None
-            _check_files(self._session.verify, self._session.cert)
+            self._session.verify, self._session.cert = tls_files(folder, access)
             self._stack = stack.pop_all()
 
     def __exit__(self, *error: object) -> None:
@@ -271,14 +262,14 @@ class Client(contextlib.AbstractContextManager["Client"]):
             )
         except requests.exceptions.SSLError as error:
             remedy = "Give its CA as url_ca_certificate, use a name that its certificate holds, and the client certificate that it asks for"
-            raise GrafanaError(f"{self.title}: the TLS connection failed ({_reason(error)}). {remedy}.", fatal=True) from error
+            raise GrafanaError(f"{self.title}: the TLS connection failed ({reason(error)}). {remedy}.", fatal=True) from error
         except requests.exceptions.ReadTimeout as error:
             raise _AgainError(
                 GrafanaError(f"{self.title} did not answer {method} {path} within {self._timeout} s. Raise timeout, or look at its load.", fatal=True)
             ) from error
         except (requests.exceptions.RequestException, OSError) as error:
             remedy = "Check the address, firewalls and proxies (HTTPS_PROXY, NO_PROXY)"
-            raise _AgainError(GrafanaError(f"{self.title} can not be reached ({_reason(error)}). {remedy}.", fatal=True)) from error
+            raise _AgainError(GrafanaError(f"{self.title} can not be reached ({reason(error)}). {remedy}.", fatal=True)) from error
         if answer.status_code == 200:
             return self._decoded(answer, path)
         error = self._error(answer, method, path)
@@ -333,17 +324,3 @@ def _seconds(text: str | None) -> float | None:
 
 def _quote(text: str) -> str:
     return urllib.parse.quote(text, safe="")
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
-    except ValueError:
-        good = False
-    # no echo of what may hold user:password@
-    if not good or parts.username is not None or parts.query or parts.fragment:
-        raise ObserverError(
-            "url is malformed. Write it like https://grafana.example.com or http://10.0.0.1:3000/grafana, without /api, query or user; "
-            "a user is given as url_username and url_password."
-        )

@@ -6,11 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import pathlib
-import re
-import ssl
 import tempfile
 import typing as t
 import urllib.parse
@@ -18,6 +15,7 @@ import urllib.parse
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._kubernetes import ApiError, Client, quote
 from ansible_collections.scs.observer.plugins.module_utils._promql import QueryError
+from ansible_collections.scs.observer.plugins.module_utils._url_access import Access, authentication, check_url, reason, tls_files
 
 try:
     import requests
@@ -60,37 +58,22 @@ class ServiceBackend:
             raise QueryError(f"{self.title}: {error}", again=error.reason != "Tls" and error.status not in (200, 400, 401, 403, 404, 405)) from error
 
 
-@dataclasses.dataclass(frozen=True)
-class Access:
-    """How to come in at a URL; certificates and key are PEM texts."""
-
-    username: str = ""
-    password: str = dataclasses.field(default="", repr=False)
-    token: str = dataclasses.field(default="", repr=False)
-    ca_certificate: str = ""
-    client_certificate: str = ""
-    client_key: str = dataclasses.field(default="", repr=False)
-
-
 class UrlBackend(contextlib.AbstractContextManager["UrlBackend"]):
     """One session for all attempts. The PEM texts lie in a private folder for its time, for requests reads files only."""
 
     def __init__(self, url: str, access: Access, *, timeout: int = 30) -> None:
         if IMPORT_ERROR is not None:
             raise ObserverError(f"The Python library requests can not be used where this task runs ({IMPORT_ERROR}). Install it there: pip install requests.")
-        _check_url(url)
+        check_url(url, "https://thanos.example.com or http://10.0.0.1:9090/prefix", "/api/v1")
         self.title = url.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "scs.observer"
-        self._authenticate = _authentication(access)
+        self._authenticate = authentication(access)
         with contextlib.ExitStack() as stack:
             stack.callback(self._session.close)
             folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scs-observer-")))
-            self._verify: str | bool = _file(folder, "ca.crt", access.ca_certificate) or True
-            certificate, key = _file(folder, "tls.crt", access.client_certificate), _file(folder, "tls.key", access.client_key)
-            self._certificate = (certificate, key) if certificate and key else None
-            _check_files(self._verify, self._certificate)
+            self._verify, self._certificate = tls_files(folder, access)
             self._stack = stack.pop_all()
 
     def __exit__(self, *error: object) -> None:
@@ -112,10 +95,10 @@ class UrlBackend(contextlib.AbstractContextManager["UrlBackend"]):
             )
         except requests.exceptions.SSLError as error:
             remedy = "Give its CA as url_ca_certificate, use a name that its certificate holds, and the client certificate that it asks for"
-            raise QueryError(f"{self.title}: the TLS connection failed ({_reason(error)}). {remedy}.", again=False) from error
+            raise QueryError(f"{self.title}: the TLS connection failed ({reason(error)}). {remedy}.", again=False) from error
         except (requests.exceptions.RequestException, OSError) as error:
             remedy = "Check the address, firewalls and proxies (HTTPS_PROXY, NO_PROXY)"
-            raise QueryError(f"{self.title} can not be reached ({_reason(error)}). {remedy}.", again=True) from error
+            raise QueryError(f"{self.title} can not be reached ({reason(error)}). {remedy}.", again=True) from error
         return self._decode(answer)
 
     def _decode(self, answer: requests.Response) -> t.Any:
@@ -132,72 +115,6 @@ class UrlBackend(contextlib.AbstractContextManager["UrlBackend"]):
             raise QueryError(f"{self.title} redirects to {place.scheme}://{place.netloc}{place.path} ({status}). Give the address behind it.", again=False)
         again = status == 429 or status >= 500
         raise QueryError(f"{self.title} answered with {status}, and not as the Prometheus API does. Check the address, or that the server is up.", again=again)
-
-
-def _check_url(url: str) -> None:
-    try:
-        parts = urllib.parse.urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and url.isprintable() and " " not in url
-    except ValueError:
-        good = False
-    # no echo of what may hold user:password@
-    if not good or parts.username is not None or parts.query or parts.fragment:
-        raise ObserverError(
-            "url is malformed. Write it like https://thanos.example.com or http://10.0.0.1:9090/prefix, without /api/v1, query or user; "
-            "a user is given as url_username and url_password."
-        )
-
-
-def _authentication(access: Access) -> t.Callable[[requests.PreparedRequest], requests.PreparedRequest]:
-    """Always one, for without it requests would look into ~/.netrc."""
-    if access.username:
-        return requests.auth.HTTPBasicAuth(access.username.encode(), access.password.encode())
-
-    def authenticate(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if access.token:
-            request.headers["Authorization"] = f"Bearer {access.token}"
-        return request
-
-    return authenticate
-
-
-def _file(folder: pathlib.Path, name: str, text: str) -> str:
-    if not text:
-        return ""
-    path = folder / name
-    path.touch(mode=0o600)
-    path.write_text(text)
-    return str(path)
-
-
-def _check_files(authority: str | bool, certificate: tuple[str, str] | None) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if isinstance(authority, str):
-            context.load_verify_locations(authority)
-    except (ssl.SSLError, OSError):
-        raise ObserverError("url_ca_certificate can not be read as PEM. Give the text from BEGIN CERTIFICATE to END CERTIFICATE.") from None
-    try:
-        if certificate:
-            # an empty passphrase, for without one OpenSSL would ask for it at the terminal
-            context.load_cert_chain(*certificate, password="")
-    except (ssl.SSLError, OSError):
-        message = "url_client_certificate and url_client_key can not be read as PEM, or do not belong together. Give both, the key not encrypted."
-        raise ObserverError(message) from None
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause, without the connection's address in memory."""
-    cause: t.Any = error
-    while True:
-        inner = getattr(cause, "reason", None)
-        if not isinstance(inner, Exception):
-            inner = next((argument for argument in getattr(cause, "args", ()) if isinstance(argument, Exception)), None)
-        if inner is None:
-            break
-        cause = inner
-    text = (str(cause) or type(cause).__name__).splitlines()[0]
-    return re.sub(r"^(.*object at 0x[0-9a-f]+>|\w+Connection\(host=.*?, port=\d+\)): ", "", text)
 
 
 def _decoded(text: str) -> t.Any:

@@ -11,15 +11,7 @@ import typing as t
 
 from ansible_collections.scs.observer.plugins.module_utils import _promql, _rules_checks, _rules_cluster, _rules_formats, _rules_run
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
-
-ACCESS_SPEC = {
-    "url_username": {"type": "str"},
-    "url_password": {"type": "str", "no_log": True},
-    "url_token": {"type": "str", "no_log": True},
-    "url_ca_certificate": {"type": "str"},
-    "url_client_certificate": {"type": "str"},
-    "url_client_key": {"type": "str", "no_log": True},
-}
+from ansible_collections.scs.observer.plugins.module_utils._url_access import Access
 
 
 def options_from(params: t.Mapping[str, t.Any]) -> _rules_run.Options:
@@ -68,5 +60,4 @@ def backend_from(params: t.Mapping[str, t.Any]) -> contextlib.AbstractContextMan
     # requests and the client of Kubernetes, a fifth of the time of a small check, are loaded only here
     from ansible_collections.scs.observer.plugins.module_utils import _promql_backends
 
-    access = _promql_backends.Access(**{name.removeprefix("url_"): params[name] or "" for name in ACCESS_SPEC})
-    return _promql_backends.UrlBackend(params["query_url"], access, timeout=min(30, int(params["timeout"])))
+    return _promql_backends.UrlBackend(params["query_url"], Access.from_params(params), timeout=min(30, int(params["timeout"])))

@@ -273,7 +273,7 @@ promtool:
 import dataclasses
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.scs.observer.plugins.module_utils import _rules_options, _rules_promql, _rules_report, _rules_run
+from ansible_collections.scs.observer.plugins.module_utils import _rules_options, _rules_promql, _rules_report, _rules_run, _url_access
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 SHOWN = 20  # problems that the message of a failure names
@@ -305,7 +305,7 @@ ARGUMENT_SPEC = {
     "max_file_size": {"type": "float", "default": 10},
     "timeout": {"type": "int", "default": 120},
     "query_url": {"type": "str"},
-    **_rules_options.ACCESS_SPEC,
+    **_url_access.ACCESS_SPEC,
 }
 
 
@@ -316,7 +316,7 @@ def main() -> None:
         required_one_of=[("paths", "rules")],
         mutually_exclusive=[("url_username", "url_token")],
         required_together=[("url_username", "url_password"), ("url_client_certificate", "url_client_key")],
-        required_by=dict.fromkeys(_rules_options.ACCESS_SPEC, ("query_url",)),
+        required_by=dict.fromkeys(_url_access.ACCESS_SPEC, ("query_url",)),
     )
     fail_on = module.params["fail_on"]
     try:

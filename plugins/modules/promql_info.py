@@ -19,6 +19,7 @@ description:
     server that is not reachable or not ready is asked again.
 extends_documentation_fragment:
   - scs.observer.kubernetes
+  - scs.observer.query_url
 attributes:
   check_mode:
     support: full
@@ -38,24 +39,6 @@ options:
     description:
       - URL of the server, without C(/api/v1). Redirects are not followed.
       - Exactly one of O(url) and O(service) is required.
-    type: str
-  url_username:
-    description: User for basic authentication at O(url).
-    type: str
-  url_password:
-    description: Password for basic authentication at O(url).
-    type: str
-  url_token:
-    description: Bearer token for O(url).
-    type: str
-  url_ca_certificate:
-    description: PEM text of the authority that signed the certificate of O(url). Then no other is trusted. By default those of the system and C(certifi).
-    type: str
-  url_client_certificate:
-    description: PEM text of a client certificate for O(url).
-    type: str
-  url_client_key:
-    description: PEM text of the private key of O(url_client_certificate), not encrypted.
     type: str
   service:
     description:
@@ -184,15 +167,8 @@ import contextlib
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes, _promql, _promql_backends
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
+from ansible_collections.scs.observer.plugins.module_utils._url_access import ACCESS_SPEC, Access
 
-ACCESS_SPEC = {
-    "url_username": {"type": "str"},
-    "url_password": {"type": "str", "no_log": True},
-    "url_token": {"type": "str", "no_log": True},
-    "url_ca_certificate": {"type": "str"},
-    "url_client_certificate": {"type": "str"},
-    "url_client_key": {"type": "str", "no_log": True},
-}
 ARGUMENT_SPEC = {
     "query": {"type": "str", "required": True},
     "url": {"type": "str"},
@@ -220,8 +196,7 @@ def backend_from(module: AnsibleModule) -> contextlib.AbstractContextManager[_pr
         raise ObserverError(f"timeout is {params['timeout']}. It must be 1 or more.")
     if params["url"] is None:
         return contextlib.nullcontext(_promql_backends.ServiceBackend(_kubernetes.from_module(module), **params["service"], timeout=params["timeout"]))
-    access = _promql_backends.Access(**{name.removeprefix("url_"): params[name] or "" for name in ACCESS_SPEC})
-    return _promql_backends.UrlBackend(params["url"], access, timeout=params["timeout"])
+    return _promql_backends.UrlBackend(params["url"], Access.from_params(params), timeout=params["timeout"])
 
 
 def main() -> None:

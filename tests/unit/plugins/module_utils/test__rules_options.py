@@ -11,7 +11,7 @@ import typing as t
 import pytest
 import yaml
 from ansible_collections.scs.observer.plugins.doc_fragments.query_url import ModuleDocFragment
-from ansible_collections.scs.observer.plugins.module_utils import _rules_options
+from ansible_collections.scs.observer.plugins.module_utils import _rules_options, _url_access
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._rules_checks import CHECKS
 from ansible_collections.scs.observer.plugins.modules import alert_rules_check, promql_info
@@ -39,9 +39,9 @@ def test_the_page_lists_all_checks():
 
 def test_options_and_documentation_agree_with_promql_info():
     """The third copy would be one too many: these are options of one meaning."""
-    assert promql_info.ACCESS_SPEC == _rules_options.ACCESS_SPEC
+    assert promql_info.ACCESS_SPEC == _url_access.ACCESS_SPEC
     documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
-    assert documented.keys() == _rules_options.ACCESS_SPEC.keys()
+    assert documented.keys() == _url_access.ACCESS_SPEC.keys()
 
 
 def params(**given: t.Any) -> dict[str, t.Any]:
