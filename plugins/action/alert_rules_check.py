@@ -9,24 +9,18 @@ import glob
 import pathlib
 import typing as t
 
-from ansible.plugins.action import ActionBase
+from ansible_collections.scs.observer.plugins.plugin_utils._arguments import ArgumentsActionModule
 
 
-class ActionModule(ActionBase):
-    _supports_async = True
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+class ActionModule(ArgumentsActionModule):
+    def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         if self._connection.transport == "local":
             for option in ("paths", "tests"):
                 given = arguments.get(option)
                 if given:
                     paths = given.split(",") if isinstance(given, str) else given if isinstance(given, list) else [given]
                     arguments[option] = [self._found(str(path)) for path in paths]
-        result.update(self._execute_module(module_name=self._task.action, module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
-        return result
+        return arguments
 
     def _found(self, given: str) -> str:
         """The first place where there is such a file; else as it is, and the module says that there is none."""

@@ -10,27 +10,15 @@ import json
 import pathlib
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleError
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.plugins.action import ActionBase
 from ansible_collections.scs.observer.plugins.module_utils import _grafana_dashboards as dashboards
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._manifests import plain
+from ansible_collections.scs.observer.plugins.plugin_utils._arguments import ArgumentsActionModule
 
 
-class ActionModule(ActionBase):
-    _supports_async = True
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result = super().run(tmp, task_vars)
-        try:
-            arguments = self._arguments(dict(self._task.args))
-        except ObserverError as error:
-            raise AnsibleActionFail(str(error)) from error
-        result.update(self._execute_module(module_name=self._task.action, module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
-        return result
-
+class ActionModule(ArgumentsActionModule):
     def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         if "dashboards" in arguments:
             given = arguments["dashboards"]

@@ -14,25 +14,13 @@ import os
 import pathlib
 import typing as t
 
-from ansible.errors import AnsibleActionFail, AnsibleError
-from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleError
 from ansible_collections.scs.observer.plugins.module_utils import _manifests
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
+from ansible_collections.scs.observer.plugins.plugin_utils._arguments import ArgumentsActionModule
 
 
-class ActionModule(ActionBase):
-    _supports_async = True
-    _supports_check_mode = True
-
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result = super().run(tmp, task_vars)
-        try:
-            arguments = self._arguments(dict(self._task.args))
-        except ObserverError as error:
-            raise AnsibleActionFail(str(error)) from error
-        result.update(self._execute_module(module_name=self._task.action, module_args=arguments, task_vars=task_vars, wrap_async=self._task.async_val))
-        return result
-
+class ActionModule(ArgumentsActionModule):
     def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         kubeconfig = arguments.get("kubeconfig")
         # several kubeconfigs in one value are left to the client
