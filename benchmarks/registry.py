@@ -10,9 +10,7 @@ takes its place in benchmarks/README.md. Needs `make venv` and `make programs`.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import datetime
-import importlib.util
 import itertools
 import json
 import pathlib
@@ -23,27 +21,10 @@ import tempfile
 import typing as t
 
 import lab
+from _api_server import api_server
 
 STEPS = ("register", "change", "none", "unregister")
 CHANGED = 10
-
-
-@contextlib.contextmanager
-def api_server(folder: pathlib.Path) -> t.Iterator[t.Any]:
-    """The fixture of the integration tests, without pytest."""
-    sys.path.insert(0, str(lab.TOP / "tests"))
-    specification = importlib.util.spec_from_file_location("integration_conftest", lab.TOP / "tests" / "integration" / "conftest.py")
-    conftest = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = conftest
-    specification.loader.exec_module(conftest)
-
-    class Factory:
-        def mktemp(self, name: str) -> pathlib.Path:
-            (folder / name).mkdir()
-            return folder / name
-
-    with contextlib.contextmanager(conftest.cluster.__wrapped__)(Factory()) as server:
-        yield server
 
 
 def clusters(number: int) -> dict[str, list[dict[str, t.Any]]]:

@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import dataclasses
 import http.client
-import importlib.util
 import json
 import os
 import pathlib
@@ -38,6 +37,7 @@ sys.path[:0] = [str(TOP / "tests"), str(TOP / "tests" / "end_to_end"), str(TOP /
 
 import psutil  # noqa: E402
 import yaml  # noqa: E402
+from _api_server import api_server  # noqa: E402
 from _clusters import clusters, samples, series_of  # noqa: E402
 from _observer import LOCAL, Observer, Sender, compressed, expose_query, free_port, own_address  # noqa: E402
 from ansible_collections.scs.observer.plugins.module_utils import _kaas_states, _kubernetes  # noqa: E402
@@ -90,29 +90,6 @@ def say(text: str) -> None:
 
 
 # -- the programs --------------------------------------------------------------------------------------------------------------------------------
-
-
-class Folders:
-    """Stands for pytest's tmp_path_factory, which the tests' API server asks for a folder."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-
-    def mktemp(self, name: str) -> pathlib.Path:
-        (self.folder / name).mkdir()
-        return self.folder / name
-
-
-@contextlib.contextmanager
-def api_server(folder: pathlib.Path) -> t.Iterator[t.Any]:
-    """That of the integration tests."""
-    spec = importlib.util.spec_from_file_location("integration", TOP / "tests" / "integration" / "conftest.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["integration"] = module
-    spec.loader.exec_module(module)
-    with contextlib.contextmanager(module.cluster.__wrapped__)(Folders(folder)) as running:
-        yield running
 
 
 class Rest:

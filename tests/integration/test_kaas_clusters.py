@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import urllib.request
 
 import pytest
 import yaml
+from _observer import free_port, own_address
 from _programs import find_program
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
@@ -308,22 +308,6 @@ def test_what_passes_our_limit_passes_the_one_of_kubernetes(cluster, namespace, 
     assert len(result["unregistered"]) == low
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def own_address():
-    """An address of this machine that is not loopback, for the API server proxies to no other."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return probe.getsockname()[0]
-
-
 def eventually(check, seconds, what):
     deadline = time.monotonic() + seconds
     while not check():
@@ -352,7 +336,7 @@ class Observer:
 @pytest.fixture(name="observer")
 def fixture_observer(cluster, namespace, tmp_path):
     """The registry's way into Thanos Query, each program for real, and Query behind the Service thanos-query."""
-    base, address = f"/api/v1/namespaces/{namespace}", own_address()
+    base, address = f"/api/v1/namespaces/{namespace}", own_address() or pytest.skip("this machine has no address but loopback")
     ports = {name: free_port() for name in ("importer", "prometheus", "sidecar", "sidecar_grpc", "query", "query_grpc")}
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch"]}]
     rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pathlib
-import socket
 import subprocess
 import time
 import urllib.request
 
 import pytest
+from _observer import free_port, own_address
 from _programs import find_program
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes
 from ansible_collections.scs.observer.plugins.module_utils._promql import Expectation, NotMet, QueryError, ask
@@ -23,22 +23,6 @@ scrape_configs:
 - job_name: self
   static_configs: [{targets: ['localhost:PORT']}]
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def own_address():
-    """An address of this machine that is not loopback, for endpoints must not be."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            pytest.skip("this machine has no address but loopback")
-        return probe.getsockname()[0]
 
 
 def started(folder, url, *command):
@@ -70,7 +54,7 @@ def fixture_prometheus(tmp_path_factory):
 def fixture_service(cluster, prometheus):
     """A Service whose endpoint is the Prometheus of this machine; as a Pod's, for the API server proxies to Pods only."""
     namespace = cluster.namespace()
-    base, address = f"/api/v1/namespaces/{namespace}", own_address()
+    base, address = f"/api/v1/namespaces/{namespace}", own_address() or pytest.skip("this machine has no address but loopback")
     pod = {"metadata": {"name": "prometheus"}, "spec": {"nodeName": "none", "containers": [{"name": "prometheus", "image": "none"}]}}
     status = {"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}}
     addresses = [{"ip": address, "targetRef": {"kind": "Pod", "name": "prometheus", "namespace": namespace}}]
