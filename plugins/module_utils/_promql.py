@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, Sovereign Cloud Stack
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PRIVATE to the collection: an instant query and what is expected of its answer, asked again until it is met."""
+"""PRIVATE to the collection: the answers of the Prometheus HTTP API v1, and a query that is asked again until its answer is as expected."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import typing as t
@@ -58,6 +59,34 @@ class Answer:
     def partial(self) -> bool:
         """Thanos lacks the data of some store; annotations of the query itself are another thing."""
         return any(not warning.startswith("PromQL") for warning in self.warnings)
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """One series of a range query; a native histogram's values are None."""
+
+    labels: dict[str, str]
+    samples: tuple[tuple[float, str | None], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranges:
+    series: tuple[Range, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Values(t.NamedTuple):
+    """The values of a label."""
+
+    values: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class LabelSets(t.NamedTuple):
+    """The labels of each series."""
+
+    labels: tuple[dict[str, str], ...]
+    warnings: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,13 +172,9 @@ def ask(
 
 def parse(answer: t.Any, title: str) -> Answer:
     """An answer of the Prometheus HTTP API v1."""
-    if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
-        raise QueryError(f"{title} answered with something that is not of the Prometheus API. Check the address.", again=False)
-    if answer["status"] == "error":
-        # bad_data is the query's own fault; the rest (timeout, execution, unavailable ...) may pass
-        raise QueryError(f"{title} refused the query: {answer.get('error')}.", again=answer.get("errorType") != "bad_data")
-    try:
-        kind, found = answer["data"]["resultType"], answer["data"]["result"]
+    data = _data(answer, title)
+    with _of_the_api(title):
+        kind, found = data["resultType"], data["result"]
         if kind == "vector":
             series = tuple(_series(item) for item in found)
         elif kind in ("scalar", "string"):
@@ -158,9 +183,65 @@ def parse(answer: t.Any, title: str) -> Answer:
             raise QueryError("The query gives ranges, not one value a series. Aggregate it over time, for example by rate() or last_over_time().", again=False)
         else:
             raise ValueError(kind)
+        return Answer(series, _warnings(answer))
+
+
+def parse_ranges(answer: t.Any, title: str) -> Ranges:
+    """An answer to a range query."""
+    data = _data(answer, title)
+    with _of_the_api(title):
+        if data["resultType"] != "matrix":
+            raise ValueError(data["resultType"])
+        return Ranges(tuple(_range(item) for item in data["result"]), _warnings(answer))
+
+
+def parse_values(answer: t.Any, title: str) -> Values:
+    """An answer to what values a label has."""
+    data = _data(answer, title)
+    with _of_the_api(title):
+        return Values(tuple(str(value) for value in _list(data)), _warnings(answer))
+
+
+def parse_series(answer: t.Any, title: str) -> LabelSets:
+    """An answer to which series there are."""
+    data = _data(answer, title)
+    with _of_the_api(title):
+        return LabelSets(tuple(dict(labels) for labels in _list(data)), _warnings(answer))
+
+
+def _data(answer: t.Any, title: str) -> t.Any:
+    if not isinstance(answer, dict) or answer.get("status") not in ("success", "error"):
+        raise QueryError(f"{title} answered with something that is not of the Prometheus API. Check the address.", again=False)
+    if answer["status"] == "error":
+        # bad_data is the query's own fault; the rest (timeout, execution, unavailable ...) may pass
+        raise QueryError(f"{title} refused the query: {answer.get('error')}.", again=answer.get("errorType") != "bad_data")
+    return answer.get("data")
+
+
+@contextlib.contextmanager
+def _of_the_api(title: str) -> t.Iterator[None]:
+    try:
+        yield
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise QueryError(f"{title} answered with something that is not of the Prometheus API v1 ({error!r}). Check the address.", again=False) from error
-    return Answer(series, tuple(answer.get("warnings") or ()))
+
+
+def _list(data: t.Any) -> list[t.Any]:
+    if data is None:
+        return []  # Thanos, when there is nothing
+    if not isinstance(data, list):
+        raise TypeError(type(data).__name__)
+    return data
+
+
+def _warnings(answer: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    return tuple(answer.get("warnings") or ())
+
+
+def _range(item: t.Mapping[str, t.Any]) -> Range:
+    samples = [(float(moment), value) for moment, value in item.get("values") or ()]
+    samples += [(float(moment), None) for moment, _histogram in item.get("histograms") or ()]
+    return Range(dict(item["metric"]), tuple(sorted(samples, key=lambda sample: sample[0])))
 
 
 def _series(item: t.Mapping[str, t.Any]) -> Series:

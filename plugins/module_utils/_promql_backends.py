@@ -29,7 +29,30 @@ CONNECT_TIMEOUT = 10
 QUERY_LENGTH_MAX = 2000
 
 
-class ServiceBackend:
+class _Api:
+    """What the API has, by one way to call it; the answers are decoded and not yet judged: module_utils/_promql.py has a function for each."""
+
+    def __init__(self, title: str, timeout: int) -> None:
+        self.title, self._timeout = title, timeout
+
+    def _call(self, path: str, fields: t.Mapping[str, str], *, postable: bool = True) -> t.Any:
+        raise NotImplementedError
+
+    def query(self, query: str, *, time: float | None = None) -> t.Any:
+        return self._call("query", {"query": query, "timeout": f"{self._timeout}s", **_times(time=time)})
+
+    def query_range(self, query: str, *, start: float, end: float, step: float) -> t.Any:
+        return self._call("query_range", {"query": query, "timeout": f"{self._timeout}s", **_times(start=start, end=end, step=step)})
+
+    def label_values(self, label: str, match: str = "", *, start: float | None = None, end: float | None = None) -> t.Any:
+        """The values of a label, of all series or of those that a selector finds."""
+        return self._call(f"label/{quote(label)}/values", {**({"match[]": match} if match else {}), **_times(start=start, end=end)}, postable=False)
+
+    def series(self, match: str, *, start: float | None = None, end: float | None = None) -> t.Any:
+        return self._call("series", {"match[]": match, **_times(start=start, end=end)})
+
+
+class ServiceBackend(_Api):
     """Through the API server, so that a Service need not be reachable from outside; C(port) is a number or a name, C(parameters) go with each query."""
 
     def __init__(
@@ -43,14 +66,15 @@ class ServiceBackend:
         timeout: int = 30,
         parameters: t.Mapping[str, str] | None = None,
     ) -> None:
-        self.title = f"service {namespace}/{name}:{port}"
-        self._client, self._timeout, self._parameters = client, timeout, dict(parameters or {})
+        super().__init__(f"service {namespace}/{name}:{port}", timeout)
+        self._client, self._parameters = client, dict(parameters or {})
         target = quote(f"https:{name}:{port}" if scheme == "https" else f"{name}:{port}")
-        self._path = f"/api/v1/namespaces/{quote(namespace)}/services/{target}/proxy/api/v1/query"
+        self._path = f"/api/v1/namespaces/{quote(namespace)}/services/{target}/proxy/api/v1"
 
-    def query(self, query: str) -> t.Any:
+    def _call(self, path: str, fields: t.Mapping[str, str], *, postable: bool = True) -> t.Any:
+        # always GET, for POST would need the right create on services/proxy
         try:
-            return self._client.request("GET", self._path, query={"query": query, "timeout": f"{self._timeout}s", **self._parameters})
+            return self._client.request("GET", f"{self._path}/{path}", query={**fields, **self._parameters})
         except ApiError as error:
             answer = _decoded(error.detail)
             if isinstance(answer, dict) and answer.get("status") == "error":
@@ -58,15 +82,14 @@ class ServiceBackend:
             raise QueryError(f"{self.title}: {error}", again=error.reason != "Tls" and error.status not in (200, 400, 401, 403, 404, 405)) from error
 
 
-class UrlBackend(contextlib.AbstractContextManager["UrlBackend"]):
+class UrlBackend(_Api, contextlib.AbstractContextManager["UrlBackend"]):
     """One session for all attempts. The PEM texts lie in a private folder for its time, for requests reads files only."""
 
     def __init__(self, url: str, access: Access, *, timeout: int = 30) -> None:
         if IMPORT_ERROR is not None:
             raise ObserverError(f"The Python library requests can not be used where this task runs ({IMPORT_ERROR}). Install it there: pip install requests.")
         check_url(url, "https://thanos.example.com or http://10.0.0.1:9090/prefix", "/api/v1")
-        self.title = url.rstrip("/")
-        self._timeout = timeout
+        super().__init__(url.rstrip("/"), timeout)
         self._session = requests.Session()
         self._session.headers["User-Agent"] = "scs.observer"
         self._authenticate = authentication(access)
@@ -79,13 +102,13 @@ class UrlBackend(contextlib.AbstractContextManager["UrlBackend"]):
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def query(self, query: str) -> t.Any:
-        fields = {"query": query, "timeout": f"{self._timeout}s"}
-        place: dict[str, t.Any] = {"method": "POST", "data": fields} if len(query) > QUERY_LENGTH_MAX else {"method": "GET", "params": fields}
+    def _call(self, path: str, fields: t.Mapping[str, str], *, postable: bool = True) -> t.Any:
+        posted = postable and sum(map(len, fields.values())) > QUERY_LENGTH_MAX
+        place: dict[str, t.Any] = {"method": "POST", "data": fields} if posted else {"method": "GET", "params": fields}
         try:
             # verify is given here because the environment's REQUESTS_CA_BUNDLE would win over the session's
             answer = self._session.request(
-                url=f"{self.title}/api/v1/query",
+                url=f"{self.title}/api/v1/{path}",
                 **place,
                 auth=self._authenticate,
                 verify=self._verify,
@@ -115,6 +138,10 @@ class UrlBackend(contextlib.AbstractContextManager["UrlBackend"]):
             raise QueryError(f"{self.title} redirects to {place.scheme}://{place.netloc}{place.path} ({status}). Give the address behind it.", again=False)
         again = status == 429 or status >= 500
         raise QueryError(f"{self.title} answered with {status}, and not as the Prometheus API does. Check the address, or that the server is up.", again=again)
+
+
+def _times(**seconds: float | None) -> dict[str, str]:
+    return {name: f"{value:.3f}" for name, value in seconds.items() if value is not None}
 
 
 def _decoded(text: str) -> t.Any:
