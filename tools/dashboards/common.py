@@ -22,7 +22,7 @@ A module of this package has a function C(dashboards() -> list[Dashboard]). The 
                         "One row a node; a click opens its details.",
                         [
                             label("instance", "Node", links=[link("scs-kaas-node", cluster="${__data.fields.cluster}", node="${__data.fields.instance}")]),
-                            value("CPU", 'max by (cluster, instance) (instance:node_cpu...{cluster=~"$cluster"})', "percentunit", high_is_bad(0.8, 0.9), bar=True),
+                            value("CPU", 'max by (cluster, instance) (instance:node_cpu...{cluster=~"$cluster"})', "percentunit", high_is_bad(0.8, 0.9)),
                         ],
                         sort="CPU",
                     ),
@@ -30,7 +30,8 @@ A module of this package has a function C(dashboards() -> list[Dashboard]). The 
             )
         ]
 
-Nobody gives positions: panels are set side by side in 24 columns, and a row or a full line begins a new line. Panels keep their ids as long as they keep their titles.
+Nobody gives positions: panels are set side by side in 24 columns, and a row or a full line begins a new line. Panels keep their ids as long as they keep their
+titles.
 Titles, folders and tags are in DASHBOARDS. stat, gauge, bargauge and table ask for one moment (instant), timeseries for the time range.
 """
 
@@ -254,7 +255,7 @@ def override(
     regexp: bool = False,
     **custom: t.Any,
 ) -> dict[str, t.Any]:
-    """Other settings for one field (by its shown name, or all that a regexp fits). C(custom) goes to fieldConfig's custom part, such as width=90, stacking={...}."""
+    """Other settings for one field (by its shown name, or all that a regexp fits). C(custom) goes to fieldConfig's custom part, such as width=90, lineWidth=2."""
     properties: list[tuple[str, t.Any]] = [("unit", unit and _unit(unit)), ("decimals", decimals), ("thresholds", limits)]
     properties += [("mappings", list(mappings) or None), ("links", list(links) or None)]
     properties += [("color", {"mode": "fixed", "fixedColor": color} if color else None)]
@@ -349,8 +350,10 @@ def stat(
     sparkline: bool = False,
     **more: t.Any,
 ) -> Panel:
-    """One big number for each series. C(color): value, background or none; C(text): auto, value, name, value_and_name. C(more) as in the other panels: limits, mappings,
-    links, overrides, transformations, decimals, minimum, maximum, no_value."""
+    """One big number for each series. C(color): value, background or none; C(text): auto, value, name, value_and_name.
+
+    C(more) as in the other panels: limits, mappings, links, overrides, transformations, decimals, minimum, maximum, no_value.
+    """
     builder = stat_builders.Panel().reduce_options(_reduce()).color_mode(common_models.BigValueColorMode(color)).text_mode(common_models.BigValueTextMode(text))
     graph = common_models.BigValueGraphMode.AREA if sparkline else common_models.BigValueGraphMode.NONE
     builder.graph_mode(graph).targets(_targets(_queries(queries, target if sparkline else instant)))
@@ -431,7 +434,7 @@ def value(
     background: bool = False,
     **settings: t.Any,
 ) -> Column:
-    """A column with the values of a query. With limits the number is coloured, or its cell (C(background)); C(bar) draws it as a bar, from min to max (0 to 1)."""
+    """A column with the values of a query. With limits the number is coloured, or its cell (C(background)); C(bar) draws a bar from min to max (0 to 1)."""
     if bar:
         settings = {"min": 0, "max": 1} | settings
         settings["cellOptions"] = {"type": "gauge", "mode": "basic", "valueDisplayMode": "text"}
@@ -455,14 +458,14 @@ def table(
     sort: str = "",
     descending: bool = True,
     unit: str = "none",
-    rows: bool = True,
+    pages: bool = True,
     **more: t.Any,
 ) -> Panel:
     """One row for each set of labels that the queries have in common.
 
-    Each query of value() has to return the same labels, those of the label() columns, by aggregation (C(max by (cluster, instance) (...))); only the first may have more. Of
-    two queries with the same labels, rows are joined; where a query has none, its cell is empty. Other labels are not shown. C(sort) is a column's title. Columns can be
-    filtered and sorted by the reader; many rows are shown in pages (C(rows=False): all at once).
+    Each query of value() has to return the same labels, those of the label() columns, by aggregation (C(max by (cluster, instance) (...))); only the first may
+    have more. Of two queries with the same labels, rows are joined; where a query has none, its cell is empty. Other labels are not shown. C(sort) is a column's
+    title. Columns can be filtered and sorted by the reader; many rows are shown in pages (C(pages=False): all at once).
     """
     queries = [column.query for column in columns if column.query]
     # Grafana's names for the values of one query and of several.
@@ -478,7 +481,7 @@ def table(
     ]
     overrides = [_column_override(column) for column in columns if column.settings]
     builder = table_builders.Panel().targets(_targets(queries, table=True)).filterable(True).cell_height(common_models.TableCellHeight.SM)
-    builder.footer(common_builders.TableFooterOptions().show(False).reducer(["sum"]).enable_pagination(rows))
+    builder.footer(common_builders.TableFooterOptions().show(False).reducer(["sum"]).enable_pagination(pages))
     if sort:
         if sort not in {column.title for column in columns}:
             raise ValueError(f"the table {title!r} has no column {sort!r} to be sorted by")
@@ -518,7 +521,7 @@ def query_variable(
     multi: bool = False,
     regex: str = "",
 ) -> builders.QueryVariable:
-    """Values from the data, C(label_values(metric{...}, label)). With C(all_value) there is "All", which is the default: C(".*") also fits series without the label."""
+    """Values from the data, C(label_values(metric{...}, label)). With C(all_value) "All" is the default; C(".*") also fits series without the label."""
     made = builders.QueryVariable(name).label(label).description(description).datasource(DATASOURCE).multi(multi)
     made.query({"query": query, "refId": "StandardVariableQuery"}).refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
     made.sort(models.VariableSort.ALPHABETICAL_ASC)
@@ -566,9 +569,9 @@ def dashboard(
 ) -> Dashboard:
     """A dashboard of DASHBOARDS.
 
-    C(variables) besides C($datasource), which all have. Links at the top: C(up) and C(down) name dashboards; C(lists) are menus of all dashboards with some tags, as
-    C(("Details", ["scs-observer", "L2", "kaas"])). Every level above L0 has at least one of C(up). They keep the time range and the variables that the other one
-    takes (DASHBOARDS).
+    C(variables) besides C($datasource), which all have. Links at the top: C(up) and C(down) name dashboards; C(lists) are menus of all dashboards with some tags,
+    as C(("Details", ["scs-observer", "L2", "kaas"])). Every level below L0 has at least one of C(up). They keep the time range and the variables that the other
+    one takes (DASHBOARDS).
     """
     entry = _entry(uid)
     if entry.level != "L0" and not up:
