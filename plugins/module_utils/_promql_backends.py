@@ -44,6 +44,9 @@ class _Api:
     def query_range(self, query: str, *, start: float, end: float, step: float) -> t.Any:
         return self._call("query_range", {"query": query, "timeout": f"{self._timeout}s", **_times(start=start, end=end, step=step)})
 
+    def label_names(self, *, start: float | None = None, end: float | None = None) -> t.Any:
+        return self._call("labels", _times(start=start, end=end))
+
     def label_values(self, label: str, match: str = "", *, start: float | None = None, end: float | None = None) -> t.Any:
         """The values of a label, of all series or of those that a selector finds."""
         return self._call(f"label/{quote(label)}/values", {**({"match[]": match} if match else {}), **_times(start=start, end=end)}, postable=False)
