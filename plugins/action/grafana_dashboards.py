@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, Sovereign Cloud Stack
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds O(src) on the controller, and hands dashboards over as texts: the module keeps them out of logs as a whole, and their titles stay readable."""
+"""Finds O(src) on the controller, and hands all dashboards over as one packed text: the module keeps it out of logs as a whole, and titles stay readable."""
 
 from __future__ import annotations
 
@@ -20,16 +20,15 @@ from ansible_collections.scs.observer.plugins.plugin_utils._arguments import Arg
 
 class ActionModule(ArgumentsActionModule):
     def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        if "dashboards" in arguments:
-            given = arguments["dashboards"]
-            items = [] if given is None else [given] if isinstance(given, (str, t.Mapping)) else given
-            arguments["dashboards"] = [str(item) if isinstance(item, str) else json.dumps(plain(item)) for item in items]
+        given = arguments.get("dashboards")
+        items = [] if given is None else [given] if isinstance(given, (str, t.Mapping)) else given
+        entries = [str(item) if isinstance(item, str) else json.dumps(plain(item)) for item in items]
         if arguments.get("src") and not boolean(arguments.get("remote_src", False), strict=False):
             src = arguments.pop("src")
             paths = src.split(",") if isinstance(src, str) else src
             folder, by_folder = str(arguments.get("folder") or ""), boolean(arguments.get("folders_from_src", False), strict=False)
-            entries = [json.dumps(dashboards.entry_of(source, folder, by_folder=by_folder)) for source in self._sources(paths)]
-            arguments["dashboards"] = [*arguments.get("dashboards", []), *entries]
+            entries += [json.dumps(dashboards.entry_of(source, folder, by_folder=by_folder)) for source in self._sources(paths)]
+        arguments["dashboards"] = [dashboards.pack(entries)] if entries else []
         return arguments
 
     def _sources(self, paths: t.Iterable[str]) -> list[dashboards.Source]:

@@ -254,7 +254,7 @@ def main() -> None:
             **_grafana_http.ARGUMENT_SPEC,
             "src": {"type": "list", "elements": "str", "default": []},
             "remote_src": {"type": "bool", "default": False},
-            # no secrets, but megabytes in the log; the action plugin has made each entry one text, so that no_log hides no title elsewhere
+            # no secrets, but megabytes in the log; the action plugin has packed them into one text, so that no_log hides no title elsewhere
             "dashboards": {"type": "list", "elements": "raw", "default": [], "no_log": True},
             "folder": {"type": "str", "default": ""},
             "folders_from_src": {"type": "bool", "default": False},
@@ -277,7 +277,8 @@ def main() -> None:
     try:
         sources = _grafana_dashboards.read_all(params["src"])
         entries = [_grafana_dashboards.entry_of(source, params["folder"], by_folder=params["folders_from_src"]) for source in sources]
-        wanted = _grafana_dashboards.parse([*params["dashboards"], *entries], params["folder"], content=params["state"] == "present")
+        given = _grafana_dashboards.unpack(params["dashboards"])
+        wanted = _grafana_dashboards.parse([*given, *entries], params["folder"], content=params["state"] == "present")
         options = options_from(module)
         _grafana_sync.check_options(wanted, options)
         with _grafana_http.from_params(params) as client:

@@ -149,12 +149,16 @@ def main() -> None:
     )
     params = module.params
     folder = None if params["folder"] is None else _grafana_dashboards.split_path(params["folder"])
+    requests = 0
     try:
         with _grafana_http.from_params(params) as client:
-            found = _grafana_sync.export(client, params["uids"], folder, params["tag"], content=params["content"])
+            try:
+                found = _grafana_sync.export(client, params["uids"], folder, params["tag"], content=params["content"])
+            finally:
+                requests = client.requests
     except ObserverError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, dashboards=found, requests=client.requests)
+        module.fail_json(msg=str(error), requests=requests)
+    module.exit_json(changed=False, dashboards=found, requests=requests)
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ class Task:
 
 @pytest.fixture(name="task")
 def fixture_task(capsys):
-    """Calls a module as Ansible and the action plugin do, which makes each dashboard one text."""
+    """Calls a module as Ansible and the action plugin do, which packs all dashboards into one text."""
 
     def call(module, arguments, *flags):
         internal = {"_ansible_check_mode": "--check" in flags, "_ansible_diff": "--diff" in flags, "_ansible_remote_tmp": "/tmp"}
         if "dashboards" in arguments:
-            arguments = {**arguments, "dashboards": [json.dumps(item) for item in arguments["dashboards"]]}
+            arguments = {**arguments, "dashboards": [_grafana_dashboards.pack([json.dumps(item) for item in arguments["dashboards"]])]}
         capsys.readouterr()
         with patch_module_args({**arguments, **internal}), pytest.raises(SystemExit):
             module.main()

@@ -9,6 +9,7 @@ import types
 import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible_collections.scs.observer.plugins.action.grafana_dashboards import ActionModule
+from ansible_collections.scs.observer.plugins.module_utils import _grafana_dashboards
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 
@@ -26,23 +27,32 @@ def fixture_arguments(tmp_path):
     return run
 
 
-def test_each_dashboard_becomes_one_text(arguments):
-    found = arguments({"dashboards": [{"uid": "a"}, '{"uid": "b"}']})["dashboards"]
-    assert [json.loads(text) for text in found] == [{"uid": "a"}, {"uid": "b"}]
-    assert arguments({"dashboards": {"uid": "a"}})["dashboards"] == ['{"uid": "a"}'] and arguments({"dashboards": None})["dashboards"] == []
+def unpacked(arguments):
+    return [json.loads(text) for text in _grafana_dashboards.unpack(arguments["dashboards"])]
+
+
+def test_all_dashboards_become_one_text(arguments):
+    found = arguments({"dashboards": [{"uid": "a"}, '{"uid": "b"}']})
+    assert len(found["dashboards"]) == 1 and unpacked(found) == [{"uid": "a"}, {"uid": "b"}]
+    assert unpacked(arguments({"dashboards": {"uid": "a"}})) == [{"uid": "a"}] and arguments({"dashboards": None})["dashboards"] == []
+
+
+def test_what_the_module_gets_is_small(arguments):
+    panels = [{"title": f"Panel {number}", "targets": [{"expr": f"sum by (cluster) (rate(metric_{number}[5m]))"}]} for number in range(200)]
+    found = arguments({"dashboards": [{"uid": f"d{number}", "panels": panels} for number in range(20)]})
+    assert len(json.dumps(found)) < len(json.dumps(panels)) * 20 / 8
 
 
 def test_src_is_found_in_files_and_read_here(arguments, tmp_path):
-    found = [json.loads(text) for text in arguments({"src": ["set"], "folder": "Top", "folders_from_src": True})["dashboards"]]
-    assert found == [
+    assert unpacked(arguments({"src": ["set"], "folder": "Top", "folders_from_src": True})) == [
         {"name": f"{tmp_path}/files/set/KaaS/b.json", "folder": "Top/KaaS", "content": "{}"},
         {"name": f"{tmp_path}/files/set/a.json", "folder": "Top", "content": "{}"},
     ]
-    assert [json.loads(text)["folder"] for text in arguments({"src": "set/*.json, set/KaaS/b.json", "folder": "Top"})["dashboards"]] == ["Top", "Top"]
+    assert [entry["folder"] for entry in unpacked(arguments({"src": "set/*.json, set/KaaS/b.json", "folder": "Top"}))] == ["Top", "Top"]
 
 
 def test_remote_src_is_left_to_the_module(arguments):
-    assert arguments({"src": ["/there"], "remote_src": True}) == {"src": ["/there"], "remote_src": True}
+    assert arguments({"src": ["/there"], "remote_src": True}) == {"src": ["/there"], "remote_src": True, "dashboards": []}
 
 
 def test_missing_files_are_named_together(arguments):

@@ -259,3 +259,10 @@ def test_the_normal_form_is_its_own_normal_form():
 def test_a_tag_is_added_once():
     wanted = dashboards.with_tag(one(dashboard(tags=["x"])), "t")
     assert wanted.content["tags"] == ["x", "t"] and dashboards.with_tag(wanted, "t") is wanted
+
+
+def test_packed_entries_are_unpacked_in_their_place():
+    assert dashboards.unpack(["{}", dashboards.pack(["ä", "b"]), {"uid": "c"}]) == ["{}", "ä", "b", {"uid": "c"}]
+    for broken in ("packed:", "packed:ä", "packed:AAAA", dashboards.pack(["a"])[:-4]):
+        with pytest.raises(ObserverError, match=r"dashboards\[0\] begins with packed:"):
+            dashboards.unpack([broken])
