@@ -35,6 +35,18 @@ def kubeadm(proxy: str, *pods: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"__kaas_agent_kind": "kubeadm", "__kaas_agent_control_plane_objects": {"results": [{"resources": [config_map]}, {"resources": list(pods)}]}}
 
 
+def pod(namespace: str, *ports: tuple[str, int], **more: t.Any) -> dict[str, t.Any]:
+    containers = [{"name": "sidecar"}, {"name": "main", "ports": [{"name": name, "containerPort": number} for name, number in ports]}]
+    return {"metadata": {"namespace": namespace} | more, "spec": {"containers": containers}, "status": {"phase": "Running"}}
+
+
+def looked(**found: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+    """What the role registers of its look at the applications' pods."""
+    wanted = "{{ __kaas_agent_applications_wanted | selectattr('key', 'equalto', '%s') | first }}"
+    names = {name: name.replace("_", "-") for name in found}
+    return {"results": [{"item": wanted % names[name], "resources": pods} for name, pods in found.items()]}
+
+
 VARIANTS: dict[str, dict[str, t.Any]] = {
     "minimal": {},
     "full": {"kaas_agent_profile": "full"},
@@ -63,6 +75,28 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
         "kaas_agent_metrics": {"kubelet": ["kubelet_http_requests_total"]},
         "kaas_agent_metric_labels": {"pods": ["app.kubernetes.io/name"]},
     },
+    "applications": {
+        "__kaas_agent_application_pods": looked(
+            ingress_nginx=[pod("ingress-nginx", ("http", 80), ("metrics", 10254)), pod("kube-system", ("metrics", 10255))],
+            traefik=[pod("gone", ("metrics", 9100), deletionTimestamp="2026-01-01T00:00:00Z")],
+            cert_manager=[pod("default", ("http-metrics", 9402), ("http-healthz", 9403))],
+            haproxy=[pod("edge", ("stat", 1024))],
+        ),
+        "kaas_agent_applications": [
+            {"name": "cert-manager", "path": "/certificates"},
+            {"name": "haproxy", "selector": "app=haproxy", "port_name": "stat|stats"},
+        ],
+        "kaas_agent_metrics": {"haproxy": ["haproxy_up"]},
+    },
+    "applications-full": {
+        "kaas_agent_profile": "full",
+        "__kaas_agent_application_pods": looked(
+            ingress_nginx=[pod("ingress-nginx", ("metrics", 10254))],
+            traefik=[pod("kube-system", ("web", 8000), ("metrics", 9100))],
+            cert_manager=[pod("cert-manager", ("http-healthz", 9403))],
+        ),
+        "kaas_agent_applications": [{"name": "ingress-nginx", "hidden_labels": []}],
+    },
     "proxied": {"kaas_agent_proxy_url": "http://proxy.example.com:3128", "kaas_agent_no_proxy": ["example.com", "192.0.2.0/24"]},
     "through-apiserver": {"kaas_agent_kubelet_access": "apiserver_proxy"},
     "unverified": {"kaas_agent_kubelet_access": "unverified"},
@@ -89,6 +123,9 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
     "bad-days": {"kaas_agent_certificate_days": 30},
     "bad-part": {"kaas_agent_control_plane": {"scheduler": {"scrape": "always"}}},
     "bad-metrics": {"kaas_agent_metrics": {"api": ["up"]}},
+    "bad-application-job": {"kaas_agent_applications": [{"name": "apiserver", "selector": "app=mine"}]},
+    "bad-application-selector": {"kaas_agent_applications": [{"name": "haproxy"}], "kaas_agent_metrics": {"haproxy": ["haproxy_up"]}},
+    "bad-application-metrics": {"kaas_agent_applications": [{"name": "haproxy", "selector": "app=haproxy"}]},
     "bad-label": {"kaas_agent_metric_labels": {"pods": ["*"]}},
     "bad-resource": {"kaas_agent_metric_labels": {"secrets": ["owner"]}},
     "bad-namespace": {"kaas_agent_node_namespace": "observer-agent"},
@@ -197,7 +234,8 @@ def test_objects_are_well_formed_and_unique(rendered: t.Callable[[str], Rendered
     namespaces = {"observer-agent", "observer-agent-node"}
     assert {item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"} == namespaces
     foreign = {(item["kind"], item["metadata"]["namespace"]) for item in objects if item["metadata"].get("namespace", "observer-agent") not in namespaces}
-    assert foreign <= {(kind, namespace) for kind in ("Role", "RoleBinding") for namespace in ("default", "kube-system")}
+    allowed = {"applications": {"ingress-nginx", "edge"}, "applications-full": {"ingress-nginx"}}.get(variant, set()) | {"default", "kube-system"}
+    assert foreign <= {(kind, namespace) for kind in ("Role", "RoleBinding") for namespace in allowed}
 
 
 @pytest.mark.parametrize("variant", GOOD)
@@ -264,6 +302,12 @@ def test_rights_are_exactly_these(rendered: t.Callable[[str], Rendered]) -> None
     extra = ([""], ["nodes/proxy"], ["get"])
     agent = ("ClusterRole", None, "observer-agent:prometheus-agent")
     assert rules(rendered("through-apiserver")) == EXPECTED_RULES | {agent: [*EXPECTED_RULES[agent], extra]}
+
+
+def test_applications_need_the_right_to_see_their_pods_only(rendered: t.Callable[[str], Rendered]) -> None:
+    pods = [([""], ["pods"], ["list", "watch"])]
+    there = {("Role", namespace, "observer-agent:prometheus-agent"): pods for namespace in ("ingress-nginx", "edge")}
+    assert rules(rendered("applications")) == EXPECTED_RULES | there
 
 
 @pytest.mark.parametrize("variant", GOOD)
@@ -374,6 +418,8 @@ ALWAYS_JOBS = {"kubelet", "cadvisor", "node-exporter", "kube-state-metrics", "ku
         ("kubeadm-default", {"apiserver", "coredns"}),
         ("kubeadm-open", {"apiserver", "coredns", "kube-scheduler", "kube-etcd", "kube-proxy"}),
         ("chosen", {"apiserver", "kube-etcd", "kube-scheduler"}),
+        ("applications", NODE_JOBS | {"apiserver", "coredns", "ingress-nginx", "cert-manager", "haproxy"}),
+        ("applications-full", NODE_JOBS | {"apiserver", "coredns", "ingress-nginx", "traefik"}),
     ],
 )
 def test_what_can_not_be_reached_is_left_out(rendered: t.Callable[[str], Rendered], variant: str, jobs: set[str]) -> None:
@@ -512,6 +558,68 @@ def test_kube_state_metrics_keeps_the_same_list(rendered: t.Callable[[str], Rend
     assert re.search(allowed, "kube_pod_info") and not re.search(allowed, "kube_pod_info_of_more")
 
 
+def test_applications_are_scraped_where_they_were_found(rendered: t.Callable[[str], Rendered]) -> None:
+    it = rendered("applications")
+    for name, namespaces, path, port in (
+        ("ingress-nginx", ["ingress-nginx", "kube-system"], "/metrics", "metrics"),
+        ("cert-manager", ["default"], "/certificates", "http-metrics"),
+        ("haproxy", ["edge"], "/metrics", "stat|stats"),
+    ):
+        job = it.jobs[name]
+        (discovery,) = job["kubernetes_sd_configs"]
+        assert discovery["namespaces"] == {"names": namespaces}
+        assert job["metrics_path"] == path and job["honor_labels"] is True
+        assert {"action": "keep", "source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": port} in job["relabel_configs"]
+        # plain HTTP: what does not know the cluster's authority gets no token
+        assert "scheme" not in job and "authorization" not in job
+    assert it.jobs["haproxy"]["kubernetes_sd_configs"][0]["selectors"] == [{"role": "pod", "label": "app=haproxy"}]
+    assert it.kept("haproxy", "haproxy_up") and not it.kept("haproxy", "haproxy_other")
+    ports = {item["port"] for item in it.one("NetworkPolicy", "prometheus-agent")["spec"]["egress"][-1]["ports"]}
+    assert {10254, 10255, 9402, 1024} <= ports and 9403 not in ports
+
+
+def relabeled(rules: list[dict[str, t.Any]], series: dict[str, str]) -> dict[str, str] | None:
+    """The part of Prometheus' relabelling that the agent's metrics need; promtool has none for it."""
+    result = dict(series)
+    for rule in rules:
+        text = rule.get("separator", ";").join(result.get(name, "") for name in rule.get("source_labels", []))
+        fits = re.fullmatch(rule.get("regex", "(.*)"), text) is not None
+        action = rule.get("action", "replace")
+        if action == "labeldrop":
+            result = {name: content for name, content in result.items() if not re.fullmatch(rule["regex"], name)}
+        elif action == "hashmod":
+            result[rule["target_label"]] = str(hash(text) % rule["modulus"])
+        elif action == "replace":
+            if fits:
+                result[rule["target_label"]] = rule["replacement"]
+        elif fits == (action == "drop"):
+            return None
+    return {name: content for name, content in result.items() if content}
+
+
+def test_names_of_hosts_do_not_leave_the_cluster(rendered: t.Callable[[str], Rendered]) -> None:
+    nginx = {"__name__": "nginx_ingress_controller_requests", "ingress": "shop", "status": "200"}
+    secret = nginx | {"host": "shop.example.com", "path": "/checkout"}
+    rules = rendered("applications").jobs["ingress-nginx"]["metric_relabel_configs"]
+    one, other = relabeled(rules, secret), relabeled(rules, secret | {"path": "/other"})
+    assert one and other and one != other
+    assert {name: content for name, content in one.items() if name != "hidden"} == nginx and one["hidden"].isdecimal()
+    assert relabeled(rules, nginx) == nginx
+    assert relabeled(rendered("applications-full").jobs["ingress-nginx"]["metric_relabel_configs"], secret) == secret
+    traefik = {"__name__": "traefik_tls_certs_not_after", "cn": "shop.example.com", "sans": "shop.example.com", "serial": "1"}
+    sent = relabeled(rendered("applications-full").jobs["traefik"]["metric_relabel_configs"], traefik)
+    assert sent and set(sent) == {"__name__", "hidden"}
+    for variant in GOOD:
+        assert not rendered(variant).kept("kube-state-metrics", "kube_ingress_path") and not rendered(variant).kept("kube-state-metrics", "kube_ingress_tls")
+
+
+def test_one_series_tells_whether_a_certificate_is_ready(rendered: t.Callable[[str], Rendered]) -> None:
+    rules = rendered("applications").jobs["cert-manager"]["metric_relabel_configs"]
+    ready = {"__name__": "certmanager_certificate_ready_status", "name": "shop", "condition": "True"}
+    assert relabeled(rules, ready) == ready
+    assert relabeled(rules, ready | {"condition": "False"}) is None
+
+
 def test_images_pull_secrets_and_place(rendered: t.Callable[[str], Rendered]) -> None:
     it = rendered("site")
     images = {item["metadata"]["name"]: item["spec"]["template"]["spec"]["containers"][0]["image"] for item in it.all(*POD_KINDS)}
@@ -569,6 +677,9 @@ def test_network_policies(rendered: t.Callable[[str], Rendered]) -> None:
         ("bad-days", ["kaas_agent_certificate_renew_before_days", "30"]),
         ("bad-part", ["scheduler", "kube_scheduler"]),
         ("bad-metrics", ["api", "apiserver"]),
+        ("bad-application-job", ["apiserver", "another name"]),
+        ("bad-application-selector", ["haproxy", "selector"]),
+        ("bad-application-metrics", ["haproxy", "kaas_agent_metrics"]),
         ("bad-label", ["*", "wildcard"]),
         ("bad-resource", ["secrets", "pods"]),
         ("bad-namespace", ["observer-agent", "privileged"]),
