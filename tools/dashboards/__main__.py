@@ -22,7 +22,7 @@ FOLDER = HERE.parents[1] / "roles" / "observer_content" / "files" / "dashboards"
 
 def modules() -> list[str]:
     """The modules with dashboards, by name."""
-    return sorted(found.name for found in pkgutil.iter_modules([str(HERE)]) if found.name not in ("common", "__main__"))
+    return sorted(found.name for found in pkgutil.iter_modules([str(HERE)]) if found.name != "common" and not found.name.startswith("_"))
 
 
 def generate(names: list[str]) -> dict[pathlib.Path, str]:
