@@ -64,6 +64,8 @@ DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 RECORDED = 'infrastructure="",receive_replica=""'
 OBSERVER = 'observer!="",receive_replica=""'
 _COLUMNS = 24
+# What a table with all labels leaves out.
+_NO_COLUMNS = ("Time", "__name__", "alertstate", "observer", "prometheus_replica", "receive", "receive_replica", "tenant_id")
 _UNITS = {getattr(units, name) for name in dir(units) if isinstance(getattr(units, name), str) and not name.startswith("_")}
 
 
@@ -238,7 +240,7 @@ def _entry(uid: str) -> _Entry:
 
 
 def _unit(unit: str) -> str:
-    if unit not in _UNITS and not re.match(r"(suffix|prefix|si|count|currency|time):\S", unit):
+    if unit not in _UNITS and not re.match(r"(suffix|prefix|si|count|currency|time):.", unit):
         raise ValueError(f"Grafana knows no unit {unit!r}; grafana_foundation_sdk.models.units has them")
     return unit
 
@@ -255,7 +257,7 @@ def override(
     regexp: bool = False,
     **custom: t.Any,
 ) -> dict[str, t.Any]:
-    """Other settings for one field (by its shown name, or all that a regexp fits). C(custom) goes to fieldConfig's custom part, such as width=90, lineWidth=2."""
+    """Other settings for one field (by its shown name, or all that a regexp fits). C(custom) goes to fieldConfig's custom part, such as width=90."""
     properties: list[tuple[str, t.Any]] = [("unit", unit and _unit(unit)), ("decimals", decimals), ("thresholds", limits)]
     properties += [("mappings", list(mappings) or None), ("links", list(links) or None)]
     properties += [("color", {"mode": "fixed", "fixedColor": color} if color else None)]
@@ -443,6 +445,11 @@ def value(
     return Column(title, "", instant(expr), {"unit": unit, "limits": limits, **settings})
 
 
+def source(expr: str) -> Column:
+    """A query that is asked for its labels only, which label() columns show; its values are not shown."""
+    return Column("", "", instant(expr), {})
+
+
 def hidden(name: str) -> Column:
     """A label that links need and nobody sees."""
     return Column(name, name, None, {"hidden": True})
@@ -459,27 +466,30 @@ def table(
     descending: bool = True,
     unit: str = "none",
     pages: bool = True,
+    all_labels: bool = False,
     **more: t.Any,
 ) -> Panel:
     """One row for each set of labels that the queries have in common.
 
-    Each query of value() has to return the same labels, those of the label() columns, by aggregation (C(max by (cluster, instance) (...))); only the first may
-    have more. Of two queries with the same labels, rows are joined; where a query has none, its cell is empty. Other labels are not shown. C(sort) is a column's
-    title. Columns can be filtered and sorted by the reader; many rows are shown in pages (C(pages=False): all at once).
+    Each query of value() has to return the same labels, those of the label() columns, by aggregation (C(max by (cluster, instance) (...))); one may have
+    more. Of two queries with the same labels, rows are joined; where a query has none, its cell is empty. Other labels are not shown, unless C(all_labels):
+    then they are behind the others, but those that tell the Observer's replicas apart. C(sort) is the title of a column. Columns can be filtered and sorted
+    by the reader; many rows are shown in pages (C(pages=False): all at once).
     """
     queries = [column.query for column in columns if column.query]
     # Grafana's names for the values of one query and of several.
     names = [f"Value #{_letters(number)}" for number in range(len(queries))] if len(queries) > 1 else ["Value"]
     left = iter(names)
-    sources = [column.source or next(left) for column in columns]
-    transformations = [
-        transformation("merge"),
-        transformation("filterFieldsByName", include={"names": sources}),
-        transformation(
-            "organize", indexByName={source: number for number, source in enumerate(sources)}, renameByName=_renames(sources, columns), excludeByName={}
-        ),
-    ]
-    overrides = [_column_override(column) for column in columns if column.settings]
+    fields = {column.source or next(left): column for column in columns}
+    shown = {field: column for field, column in fields.items() if column.title}
+    renames = {field: column.title for field, column in shown.items() if field != column.title}
+    order = {field: number for number, field in enumerate(shown)}
+    left_out = dict.fromkeys([*_NO_COLUMNS, *(field for field in fields if field not in shown)], True) if all_labels else {}
+    transformations = [transformation("merge")]
+    if not all_labels:
+        transformations.append(transformation("filterFieldsByName", include={"names": list(shown)}))
+    transformations.append(transformation("organize", indexByName=order, renameByName=renames, excludeByName=left_out))
+    overrides = [_column_override(column) for column in shown.values() if column.settings]
     builder = table_builders.Panel().targets(_targets(queries, table=True)).filterable(True).cell_height(common_models.TableCellHeight.SM)
     builder.footer(common_builders.TableFooterOptions().show(False).reducer(["sum"]).enable_pagination(pages))
     if sort:
@@ -489,10 +499,6 @@ def table(
     overrides += more.pop("overrides", [])
     transformations += more.pop("transformations", [])
     return _panel(builder, title, description, unit, width=width, height=height, overrides=overrides, transformations=transformations, **more)
-
-
-def _renames(sources: Sequence[str], columns: Sequence[Column]) -> dict[str, str]:
-    return {source: column.title for source, column in zip(sources, columns, strict=True) if source != column.title}
 
 
 def _column_override(column: Column) -> dict[str, t.Any]:
@@ -569,8 +575,8 @@ def dashboard(
 ) -> Dashboard:
     """A dashboard of DASHBOARDS.
 
-    C(variables) besides C($datasource), which all have. Links at the top: C(up) and C(down) name dashboards; C(lists) are menus of all dashboards with some tags,
-    as C(("Details", ["scs-observer", "L2", "kaas"])). Every level below L0 has at least one of C(up). They keep the time range and the variables that the other
+    C(variables) besides C($datasource), which all have. Links at the top: C(up) and C(down) name dashboards; C(lists) are menus of dashboards by tags, as
+    C(("Details", ["scs-observer", "L2", "kaas"])). Every level below L0 has at least one of C(up). They keep the time range and the variables that the other
     one takes (DASHBOARDS).
     """
     entry = _entry(uid)
