@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import os
 import typing as t
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
@@ -28,3 +29,13 @@ class ArgumentsActionModule(ActionBase):
     def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         """The arguments that the module gets; ObserverError when they are bad."""
         raise NotImplementedError
+
+    def _find_kubeconfig(self, arguments: dict[str, t.Any]) -> None:
+        """Where the module runs on the controller, a path of a kubeconfig is looked for as copy does it."""
+        kubeconfig = arguments.get("kubeconfig")
+        # several kubeconfigs in one value are left to the client
+        if isinstance(kubeconfig, str) and kubeconfig and os.pathsep not in kubeconfig and self._connection.transport == "local":
+            try:
+                arguments["kubeconfig"] = self._loader.get_real_file(self._find_needle("files", kubeconfig), decrypt=True)
+            except AnsibleError as error:
+                raise ObserverError(f"kubeconfig: {kubeconfig} cannot be read on the controller: {str(error).splitlines()[0]}") from error

@@ -10,7 +10,6 @@ show up, and names, which are parts of it, do.
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import typing as t
 
@@ -22,10 +21,7 @@ from ansible_collections.scs.observer.plugins.plugin_utils._arguments import Arg
 
 class ActionModule(ArgumentsActionModule):
     def _arguments(self, arguments: dict[str, t.Any]) -> dict[str, t.Any]:
-        kubeconfig = arguments.get("kubeconfig")
-        # several kubeconfigs in one value are left to the client
-        if isinstance(kubeconfig, str) and kubeconfig and os.pathsep not in kubeconfig and self._connection.transport == "local":
-            arguments["kubeconfig"] = self._found(kubeconfig, "kubeconfig")
+        self._find_kubeconfig(arguments)
         if "manifests" in arguments:
             given = arguments["manifests"]
             items = [] if given is None else [given] if isinstance(given, (str, t.Mapping)) else given
@@ -39,16 +35,15 @@ class ActionModule(ArgumentsActionModule):
     def _texts(self, paths: t.Iterable[str]) -> list[str]:
         texts: list[str] = []
         for given in paths:
-            path = pathlib.Path(self._found(str(given).strip(), "src", decrypt=False))
+            path = pathlib.Path(self._found(str(given).strip()))
             for file in _manifests.files_of(path):
                 real = self._loader.get_real_file(str(file), decrypt=True)
                 # the name that the user knows, also for a decrypted copy
                 texts += _manifests.read_files([real], named=str(file))
         return texts
 
-    def _found(self, path: str, option: str, *, decrypt: bool = True) -> str:
+    def _found(self, path: str) -> str:
         try:
-            found = self._find_needle("files", path)
-            return self._loader.get_real_file(found, decrypt=True) if decrypt else found
+            return self._find_needle("files", path)
         except AnsibleError as error:
-            raise ObserverError(f"{option}: {path} cannot be read on the controller: {str(error).splitlines()[0]}") from error
+            raise ObserverError(f"src: {path} cannot be read on the controller: {str(error).splitlines()[0]}") from error
