@@ -119,7 +119,7 @@ def _objects() -> list[c.Panel]:
             "Ingress controllers",
             "How many of the ingress controllers that the agent scrapes answer.",
             "percentunit",
-            f'avg(up{{{_OF},observer="",job=~"ingress.*|traefik|haproxy.*"}})',
+            f'avg(up{{{_OF},observer="",job=~"ingress-nginx|traefik"}})',
             limits=c.low_is_bad(0.5, 1),
             links=_link("ingress"),
             no_value="none scraped",
