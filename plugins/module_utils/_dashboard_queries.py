@@ -262,12 +262,10 @@ class Server:
 def _found(series: t.Sequence[tuple[t.Mapping[str, str], t.Sequence[tuple[float, str | None]]]], warnings: tuple[str, ...], rows: int) -> Found:
     # None is a native histogram, which is something
     samples = sum(1 for _labels, points in series for _moment, value in points if value is None or value.lower() != "nan")
-    longest = max((len(points) for _labels, points in series[:rows]), default=0)
-    every = max(1, math.ceil(longest / DRAWN_POINTS))
-    drawn = []
-    for labels, points in series[:rows]:
-        shown = points[(len(points) - 1) % every :: every] if points else ()  # the last one always
-        drawn.append(Drawn(labels, tuple((moment, _number(value)) for moment, value in shown)))
+    grid = sorted({moment for _labels, points in series[:rows] for moment, _value in points})
+    every = max(1, math.ceil(len(grid) / DRAWN_POINTS))
+    kept = set(grid[(len(grid) - 1) % every :: every] if grid else ())  # the last one always
+    drawn = [Drawn(labels, tuple((moment, _number(value)) for moment, value in points if moment in kept)) for labels, points in series[:rows]]
     return Found(len(series), samples, warnings=warnings, drawn=tuple(drawn), every=every)
 
 
