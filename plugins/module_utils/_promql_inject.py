@@ -33,13 +33,15 @@ _LEXEME = re.compile(
     rf"""(?P<space>\s+|\#[^\n]*)
       | (?P<string>{_STRING})
       | (?P<variable>{re.sub(r"[?]P<[a-z_]+>", "?:", VARIABLE.pattern)})
-      | (?P<part>[\w:.]+)
+      | (?P<part>[\w.]+)
+      | (?P<colon>:)
       | (?P<operator>==|!=|>=|<=|=~|!~|[-+*/%^<>=])
       | (?P<other>.)""",
     re.VERBOSE | re.DOTALL,
 )
 _BRACE = re.compile(rf"(?P<space>\s+|\#[^\n]*)|(?P<string>{_STRING})|(?P<comma>,)|(?P<end>\}})|(?P<other>.)", re.DOTALL)
 _UNITS = re.compile(r"(?:ms|[smhdwy])(?:\d+(?:ms|[smhdwy]))*")
+_UNESCAPED = re.compile(rf"(?<!\\)(?:{VARIABLE.pattern})")
 _LISTS = frozenset(["by", "without", "on", "ignoring", "group_left", "group_right"])
 # One of these fits each way in which a function or aggregation is called; which one does not matter.
 _FUNCTIONS = (
@@ -127,7 +129,8 @@ def _plain(text: str) -> str:
 
 
 def _in_strings(text: str) -> str:
-    return VARIABLE.sub(lambda found: _plain(found.group()), text)
+    # behind a backslash the sign means itself, in a regular expression
+    return _UNESCAPED.sub(lambda found: _plain(found.group()), text)
 
 
 def _fill(expr: str, kinds: Kinds, *, whole: bool = True) -> _Filled:
@@ -188,8 +191,10 @@ def _pieces(expr: str, kinds: Kinds) -> list[_Piece]:
         if kind == "string":
             pieces.append(_Piece(text, (_in_strings(text),)))
         elif kind in ("part", "variable"):
-            count = sum(1 for _ in itertools.takewhile(lambda token: token.kind in ("part", "variable"), tokens[number:]))
-            word = tokens[number : number + count]
+            # a recorded metric's name has colons, a subquery's range is parted by one
+            joined = ("part", "variable") if inside[-1:] == ["["] else ("part", "variable", "colon")
+            word = list(itertools.takewhile(lambda token, joined=joined: token.kind in joined, tokens[number:]))
+            count = len(word)
             text = "".join(token.text for token in word)
             if any(token.kind == "variable" for token in word):
                 follow = [token.text for token in tokens[number + count :] if token.kind != "space"][:1]
@@ -210,7 +215,7 @@ def _pieces(expr: str, kinds: Kinds) -> list[_Piece]:
 
 def _word(word: list[_Token], text: str, inside: str, before: list[str], follow: str, kinds: Kinds) -> _Piece:
     """What can stand for a word that has a variable in it, by where it is."""
-    name = "".join(token.text if token.kind == "part" else _plain(token.text) for token in word)
+    name = "".join(token.text if token.kind != "variable" else _plain(token.text) for token in word)
     alone = len(word) == 1
     if inside == "{":
         if before[-1] in ("=", "!=", "=~", "!~"):
@@ -225,7 +230,7 @@ def _word(word: list[_Token], text: str, inside: str, before: list[str], follow:
     if before[-1] == "@":
         return _Piece(text, ("1",))
     if follow == "(" or follow.lower() in ("by", "without"):
-        pattern = "".join(re.escape(token.text) if token.kind == "part" else ".+" for token in word)
+        pattern = "".join(re.escape(token.text) if token.kind != "variable" else ".+" for token in word)
         return _Piece(text, tuple(function for function in _FUNCTIONS if re.fullmatch(pattern, function)) or (name,))
     if not alone:
         return _Piece(text, (name if re.match(r"[a-zA-Z_:]", name) else f"gf{name}",))
