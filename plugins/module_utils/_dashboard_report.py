@@ -152,7 +152,13 @@ def _panel(panel: Panel, place: tuple[int, int, int, int], dashboard: Dashboard)
         notes.append("transformations not run")
     if state in ("data", "excepted"):
         notes += sorted({warning for query in panel.queries for warning in query.found.warnings})
-    body = _body(panel) if state == "data" else _text(panel) if state == "text" else f'<p class="big {state}">{_WORDS[state]}</p><p>{_e(panel.reason)}</p>'
+    if state == "data":
+        body = _body(panel)
+    elif state == "text":
+        body = _text(panel)
+    else:
+        asked = "".join(f"<pre>{_e(query.ref_id)}: {_e(query.asked.expr)}</pre>" for query in panel.queries)
+        body = f'<p class="big {state}">{_WORDS[state]}</p><p>{_e(panel.reason)}</p>{asked}'
     more = f"<p class=note>{_e(' · '.join(notes))}</p>" if notes else ""
     about = str(panel.raw.get("description") or "")
     title = f'<h4 title="{_e(about)}">{badge}{_e(panel.title)} <small>{_e(panel.type)} {_e(str(panel.id))}</small></h4>'
@@ -257,41 +263,48 @@ def _matches(pattern: str, name: str) -> bool:
 def _written(value: float | None, field: Json) -> str:
     if value is None:
         return "–"
-    mapped = _mapped(value, field)
+    mapped = _mapping(value, field).get("text")
     decimals = field.get("decimals")
-    return mapped or units.text(value, str(field.get("unit") or ""), decimals if isinstance(decimals, int) else None)
+    return str(mapped) if mapped else units.text(value, str(field.get("unit") or ""), decimals if isinstance(decimals, int) else None)
 
 
-def _mapped(value: float, field: Json) -> str:
+def _mapping(value: float | str, field: Json) -> Json:
+    """What the panel's value mappings have for a value."""
     for mapping in field.get("mappings") or []:
-        if not isinstance(mapping, dict):
+        if not isinstance(mapping, dict) or not isinstance(mapping.get("options"), dict):
             continue
-        options = mapping.get("options") or {}
-        result: t.Any = None
+        options, result = mapping["options"], None
         if mapping.get("type") == "value":
-            result = options.get(units.plain(value))
-        elif mapping.get("type") == "range":
+            result = options.get(value if isinstance(value, str) else units.plain(value))
+        elif mapping.get("type") == "range" and not isinstance(value, str):
             least, most = options.get("from"), options.get("to")
             inside = (least is None or value >= float(least)) and (most is None or value <= float(most))
             result = options.get("result") if inside else None
-        if isinstance(result, dict) and result.get("text"):
-            return str(result["text"])
-    return ""
+        if isinstance(result, dict):
+            return result
+    return {}
 
 
-def _colour(value: float | None, field: Json, fallback: str) -> str:
-    """That of the threshold that the value has reached."""
+def _colour(value: float | str | None, field: Json, fallback: str) -> str:
+    """That of the value's mapping, else the fixed one, else that of the threshold that it has reached."""
+    if value is None:
+        return fallback
+    mapped = _mapping(value, field).get("color")
+    colour = field.get("color") if isinstance(field.get("color"), dict) else {}
     thresholds = field.get("thresholds")
-    if value is None or not isinstance(thresholds, dict) or (field.get("color") or {}).get("mode") not in (None, "thresholds"):
-        return fallback
-    if thresholds.get("mode") == "percentage":
-        return fallback
-    found = ""
-    for step in thresholds.get("steps") or []:
-        if isinstance(step, dict) and (step.get("value") is None or value >= step["value"]):
-            found = str(step.get("color") or "")
-    named = re.sub(r"^(super-light|light|semi-dark|dark)-", "", found)
-    return found if re.fullmatch(r"#[0-9a-fA-F]{3,8}", found) else _NAMED.get(named, fallback)
+    found = str(mapped or "")
+    if not mapped and colour.get("mode") == "fixed":
+        found = str(colour.get("fixedColor") or "")
+    elif not mapped and not isinstance(value, str) and colour.get("mode") in (None, "thresholds") and isinstance(thresholds, dict):
+        for step in thresholds.get("steps") or []:
+            if isinstance(step, dict) and (step.get("value") is None or value >= step["value"]) and thresholds.get("mode") != "percentage":
+                found = str(step.get("color") or "")
+    return _safe_colour(found, fallback)
+
+
+def _safe_colour(text: str, fallback: str) -> str:
+    named = re.sub(r"^(super-light|light|semi-dark|dark)-", "", text)
+    return text if re.fullmatch(r"#[0-9a-fA-F]{3,8}", text) else _NAMED.get(named, fallback)
 
 
 def _reduced(line: Line, panel: Panel) -> float | None:
@@ -342,7 +355,7 @@ def _body(panel: Panel) -> str:
 def _left_out(shown: int, panel: Panel, *, points: bool = False) -> str:
     every = max((query.found.every for query in panel.queries), default=1) if points else 1
     series = panel.series - shown
-    notes = [f"{series} more series not drawn"] * (series > 0) + [f"every {every}th point drawn"] * (every > 1)
+    notes = [f"{series} more series not drawn"] * (series > 0) + [f"1 point in {every} drawn"] * (every > 1)
     return f"<p class=note>{', '.join(notes)}</p>" if notes else ""
 
 
@@ -375,26 +388,69 @@ def _gauges(panel: Panel, lines: t.Sequence[Line]) -> str:
 
 
 def _tables(panel: Panel) -> str:
-    found = []
+    """One for each query; in one where the panel joins them."""
+    names, hidden, joined = _columns(panel)
+    tables: list[list[tuple[dict[str, str], dict[str, float | None]]]] = []
     left = 0
     for query in panel.queries:
         lines = _lines(panel, [query])
         left += query.found.series - len(lines)
-        if not lines:
-            continue
-        labels = sorted({key for line in lines for key in line.drawn.labels if key != "__name__"})
         column = f"Value #{query.ref_id}" if len(panel.queries) > 1 else "Value"
-        field = _field(panel, column, query.ref_id)
-        rows = []
+        if not tables or not joined:
+            tables.append([])
         for line in lines:
+            labels = {key: value for key, value in line.drawn.labels.items() if key != "__name__"}
             value = line.values[-1] if line.values else None
-            cells = "".join(f"<td>{_e(_short(line.drawn.labels.get(key, ''), 60))}" for key in labels)
-            rows.append(f'<tr>{cells}<td class=value style="color:{_colour(value, field, "inherit")}">{_e(_written(value, field))}</tr>')
-        heads = "".join(f"<th>{_e(key)}" for key in labels)
-        shown = field.get("displayName")
-        found.append(f"<table class=data><tr>{heads}<th>{_e(shown if isinstance(shown, str) and shown else column)}</tr>{''.join(rows)}</table>")
+            for known, values in tables[-1] if joined else ():
+                if (
+                    column not in values
+                    and all(known.get(key, value) == value for key, value in labels.items())
+                    and (known.keys() & labels.keys() or not labels)
+                ):
+                    known.update(labels)
+                    values[column] = value
+                    break
+            else:
+                tables[-1].append((labels, {column: value}))
     more = f"<p class=note>{left} more rows not drawn</p>" if left > 0 else ""
-    return "".join(found) + more
+    return "".join(_table(panel, rows, names, hidden) for rows in tables if rows) + more
+
+
+def _columns(panel: Panel) -> tuple[dict[str, str], set[str], bool]:
+    """The names that the panel gives to columns, those that it hides, and whether it makes one table of all queries."""
+    names: dict[str, str] = {}
+    hidden: set[str] = set()
+    joined = False
+    for transformation in panel.raw.get("transformations") or []:
+        options = transformation.get("options") if isinstance(transformation, dict) else None
+        if not isinstance(options, dict):
+            continue
+        joined |= transformation.get("id") in ("merge", "joinByField", "seriesToColumns")
+        if transformation.get("id") == "organize":
+            names |= {str(old): str(new) for old, new in (options.get("renameByName") or {}).items() if new}
+            hidden |= {str(name) for name, out in (options.get("excludeByName") or {}).items() if out}
+    return names, hidden, joined
+
+
+def _table(panel: Panel, rows: t.Sequence[tuple[dict[str, str], dict[str, float | None]]], names: t.Mapping[str, str], hidden: t.Collection[str]) -> str:
+    labels = [key for key in sorted({key for known, _values in rows for key in known}) if key not in hidden]
+    columns = [key for key in sorted({key for _known, values in rows for key in values}) if key not in hidden]
+    fields = {}
+    for key in (*labels, *columns):
+        fields[key] = _field(panel, names.get(key, key), key.removeprefix("Value #"))
+    heads = "".join(f"<th>{_e(names.get(key) or (fields[key].get('displayName') if key in columns else '') or key)}" for key in (*labels, *columns))
+    lines = []
+    for known, values in rows:
+        cells = []
+        for key in labels:
+            text = known.get(key, "")
+            mapping = _mapping(text, fields[key])
+            cells.append(f'<td style="color:{_safe_colour(str(mapping.get("color")), "inherit")}">{_e(_short(str(mapping.get("text") or text), 60))}')
+        for key in columns:
+            value = values.get(key)
+            cells.append(f'<td class=value style="color:{_colour(value, fields[key], "inherit")}">{_e(_written(value, fields[key]))}')
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f"<table class=data><tr>{heads}</tr>{''.join(lines)}</table>"
 
 
 def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
@@ -405,6 +461,8 @@ def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
     traces, legend = [], []
     for number, line in enumerate(shown):
         colour = COLOURS[number % len(COLOURS)]
+        if (line.field.get("color") or {}).get("mode") == "fixed":
+            colour = _safe_colour(str(line.field["color"].get("fixedColor")), colour)
         custom = line.field.get("custom") if isinstance(line.field.get("custom"), dict) else {}
         own = str(line.field.get("unit") or "")
         factor = fitting.factor if own == unit else units.scale(own, max(map(abs, line.values))).factor
@@ -414,7 +472,8 @@ def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
         traces.append(trace)
         last = _written(line.values[-1], line.field)
         legend.append(f'<span><i style="background:{colour}"></i>{_e(_short(line.name, 90))} <b>{_e(last)}</b></span>')
-    layout: Json = {"yaxis": {"ticksuffix": _e(fitting.suffix), "tickprefix": _e(fitting.prefix)}}
+    negative = any(value < 0 for line in shown for value in line.values)
+    layout: Json = {"yaxis": {"rangemode": "normal" if negative else "nonnegative", "ticksuffix": _e(fitting.suffix), "tickprefix": _e(fitting.prefix)}}
     field = shown[0].field if shown else {}
     least, most = (field.get(key) for key in ("min", "max"))
     if isinstance(least, (int, float)) or isinstance(most, (int, float)):
