@@ -12,8 +12,9 @@ version_added: 0.1.0
 author:
   - Sovereign Cloud Stack (@SovereignCloudStack)
 description:
-  - Sends an instant query to Thanos Query, Prometheus or what else speaks the Prometheus HTTP API C(v1), and returns the series.
-  - With O(min_series) or O(max_series) it asks again until the answer has so many series, and fails when it never has.
+  - Sends a query to Thanos Query, Prometheus or what else speaks the Prometheus HTTP API C(v1), and returns the series. It is an instant query, or with
+    O(range) or O(start) a range query.
+  - With O(min_series), O(max_series) or O(value) it asks again until the answer is so, and fails when it never is.
   - The server is reached at its O(url), or as a O(service) in a Kubernetes cluster through the API server, so that it need not be reachable from outside.
   - A query that the server can not parse, a refused login and a certificate that can not be verified fail at once, for asking again would not help. A
     server that is not reachable or not ready is asked again.
@@ -32,7 +33,7 @@ attributes:
     description: Nothing is changed.
 options:
   query:
-    description: The query, in PromQL. It must give an instant vector, a scalar or a string.
+    description: The query, in PromQL. It must give an instant vector or a scalar; an instant query may give a string too.
     type: str
     required: true
   url:
@@ -63,6 +64,26 @@ options:
         type: str
         choices: [http, https]
         default: http
+  range:
+    description:
+      - Makes it a range query, over so long a time up to O(end), such as V(15m) or V(1h30m).
+      - The units are V(ms), V(s), V(m), V(h), V(d) of 24 hours, V(w) and V(y) of 365 days; a bare number is seconds.
+      - O(range) and O(start) exclude each other.
+    type: str
+  start:
+    description: Makes it a range query, from this time on. Written as O(end) is.
+    type: str
+  end:
+    description:
+      - The end of a range query. Seconds since 1970, a time with its zone such as V(2026-01-31T12:00:00Z), or V(now) with an optional duration before it
+        such as V(now-1h), which is taken anew at each attempt.
+      - Needs O(range) or O(start). V(now) if not given.
+    type: str
+  step:
+    description:
+      - The time between two samples of a range query, a duration as for O(range). The server gives at most 11000 samples a series.
+      - Needs O(range) or O(start). If not given, a hundredth of the range, in whole seconds.
+    type: str
   timeout:
     description: How long one attempt may take, in seconds.
     type: int
@@ -75,6 +96,27 @@ options:
       - The answer must have at most so many series. With V(0) the module waits until they are gone.
       - An answer that Thanos calls partial does not count, since what some store did not answer is not gone.
     type: int
+  value:
+    description:
+      - What each series' value must be, in the unit that the query gives. There must be a series then, unless O(min_series) is V(0).
+      - V(NaN), strings and native histograms are no numbers, so that no expectation is met by them.
+      - What needs more than this is said in PromQL, for example with O(query=abs(x - y) > bool 3) and O(value.equal=0).
+    type: dict
+    suboptions:
+      min:
+        description: The value must be at least this.
+        type: float
+      max:
+        description: The value must be at most this.
+        type: float
+      equal:
+        description: The value must be exactly this. Excludes O(value.min) and O(value.max).
+        type: float
+      samples:
+        description: Of a range query, whether each sample of a series must be so, or only its last one.
+        type: str
+        choices: [all, last]
+        default: all
   retries:
     description: How many times to ask again at most, after the first time.
     type: int
@@ -87,6 +129,8 @@ requirements:
   - requests >= 2.25 (for O(url))
   - kubernetes >= 24.2.0 (for O(service))
 seealso:
+  - plugin: scs.observer.promql
+    plugin_type: lookup
   - module: scs.observer.kaas_clusters
 """
 
@@ -111,6 +155,24 @@ EXAMPLES = r"""
     max_series: 0
     retries: 60
     delay: 5
+
+- name: Wait until no certificate expires within a week
+  scs.observer.promql_info:
+    url: https://thanos.example.com
+    query: (min by (instance) (probe_ssl_earliest_cert_expiry) - time()) / 86400
+    value:
+      min: 7
+    retries: 10
+    delay: 30
+
+- name: Check that all targets of a cluster were up for the last hour
+  scs.observer.promql_info:
+    url: https://thanos.example.com
+    query: up{cluster="customer-a-prod"}
+    range: 1h
+    step: 1m
+    value:
+      equal: 1
 
 - name: Count the series of each cluster
   scs.observer.promql_info:
@@ -139,6 +201,7 @@ series:
     value:
       description:
         - The value as the server wrote it, for example V(1), V(0.25), V(NaN) or V(+Inf). Use the filter C(float) to compute with it.
+        - Of a range query it is the last one.
         - Null for a native histogram.
       type: str
       returned: always
@@ -146,6 +209,20 @@ series:
       description: Time of the value, in seconds since 1970.
       type: float
       returned: always
+    values:
+      description: All samples of a range query, in the order of time; RV(series[].value) and RV(series[].timestamp) are the last.
+      type: list
+      elements: dict
+      returned: for a range query
+      contains:
+        timestamp:
+          description: Time of the sample, in seconds since 1970.
+          type: float
+          returned: always
+        value:
+          description: The value as the server wrote it, null for a native histogram.
+          type: str
+          returned: always
   sample:
     - labels: {__name__: up, cluster: customer-a-prod, job: kubelet}
       value: "1"
@@ -163,6 +240,7 @@ elapsed:
 """
 
 import contextlib
+import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes, _promql, _promql_backends
@@ -182,9 +260,22 @@ ARGUMENT_SPEC = {
             "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
         },
     },
+    "range": {"type": "str"},
+    "start": {"type": "str"},
+    "end": {"type": "str"},
+    "step": {"type": "str"},
     "timeout": {"type": "int", "default": 30},
     "min_series": {"type": "int"},
     "max_series": {"type": "int"},
+    "value": {
+        "type": "dict",
+        "options": {
+            "min": {"type": "float"},
+            "max": {"type": "float"},
+            "equal": {"type": "float"},
+            "samples": {"type": "str", "choices": ["all", "last"], "default": "all"},
+        },
+    },
     "retries": {"type": "int", "default": 0},
     "delay": {"type": "float", "default": 5},
 }
@@ -199,6 +290,12 @@ def backend_from(module: AnsibleModule) -> contextlib.AbstractContextManager[_pr
     return _promql_backends.UrlBackend(params["url"], Access.from_params(params), timeout=params["timeout"])
 
 
+def expectation_from(params: dict[str, t.Any]) -> _promql.Expectation:
+    given = params["value"]
+    value = None if given is None else _promql.Value(given["min"], given["max"], given["equal"], given["samples"] == "last")
+    return _promql.Expectation(params["min_series"], params["max_series"], value)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={**_kubernetes.ARGUMENT_SPEC, **ARGUMENT_SPEC},
@@ -210,9 +307,9 @@ def main() -> None:
     )
     params = module.params
     try:
-        expectation = _promql.Expectation(params["min_series"], params["max_series"])
+        expectation, window = expectation_from(params), _promql.window(params)
         with backend_from(module) as backend:
-            found = _promql.ask(backend, params["query"], expectation, retries=params["retries"], delay=params["delay"])
+            found = _promql.ask(backend, params["query"], expectation, window=window, retries=params["retries"], delay=params["delay"])
     except _promql.NotMet as error:
         module.fail_json(msg=str(error), **error.result.result())
     except ObserverError as error:
