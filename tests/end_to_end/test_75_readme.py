@@ -85,12 +85,25 @@ def test_what_is_looked_at_is_there(reader: Reader) -> None:
 
 
 def test_alert_for_a_test_reaches_alertmanager(reader: Reader) -> None:
-    add, query = reader.step(7)
+    add, query = (command for command in reader.step(7) if command.startswith("kubectl "))
     reader.run(add)
     # it is in the one replica that got it: alerts are not shared, for the ruler sends each to all
     (line,) = (line for line in reader.run(query).splitlines() if line.startswith("TestAlert "))
     assert "Only a test" in line
     assert line.split()[-1] == "active"
+
+
+def test_content_is_brought(lab: t.Any, reader: Reader) -> None:
+    """And taken away again: the tests after this one make it themselves, with shorter times."""
+    check, bring = (command for command in reader.step(7) if command.startswith("ansible-playbook "))
+    assert changed(reader.run(check)) == 1
+    try:
+        assert "the ruler in namespace observer has loaded exactly these" in " ".join(reader.run(bring).split())
+        assert lab.query('observer:content:info{cluster=""}')
+        assert changed(reader.run(bring)) == 0
+    finally:
+        reader.run(f"{bring} -e observer_content_state=absent")
+    lab.wait_until(lambda: not lab.query('observer:content:info{cluster=""}'), 150, "the ruler to have dropped the rules")
 
 
 def test_cluster_is_onboarded_and_offboarded(lab: t.Any, reader: Reader) -> None:
