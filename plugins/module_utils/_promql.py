@@ -143,9 +143,10 @@ class Value:
         which = "the last value of each" if self.last else "each value"
         return f"{which} {' and '.join(f'{word} {number:.15g}' for word, number in words if number is not None)}"
 
-    def wrong(self, series: Series | Range) -> bool:
+    def wrong(self, series: Series | Range) -> str:
+        """The series with its first value that is wrong; empty when none is."""
         samples = series.samples[-1:] if self.last else series.samples
-        return not samples or not all(self._met(value) for _moment, value in samples)
+        return next((f"{_written(series.labels)} {value}" for _moment, value in samples if not self._met(value)), "")
 
     def _met(self, text: str | None) -> bool:
         try:
@@ -190,8 +191,8 @@ class Expectation:
             # What a part of the stores does not show is not gone.
             return f"{found} in a partial answer ({'; '.join(answer.warnings)})"
         if (self.min_series is not None and found < self.min_series) or (self.max_series is not None and found > self.max_series):
-            return f"{found} ({_some(answer.series)})" if found else "none"
-        wrong = [series for series in answer.series if self.value is not None and self.value.wrong(series)]
+            return f"{found} ({_some([str(series) for series in answer.series])})" if found else "none"
+        wrong = [text for series in answer.series if self.value is not None and (text := self.value.wrong(series))]
         return f"{len(wrong)} of {found} with other values ({_some(wrong)})" if wrong else ""
 
 
@@ -289,8 +290,8 @@ def _written(labels: t.Mapping[str, str]) -> str:
     return f"{labels.get('__name__', '')}{{{inside}}}"
 
 
-def _some(series: t.Sequence[Series | Range]) -> str:
-    return "; ".join(str(one) for one in series[:SHOWN]) + ("; ..." if len(series) > SHOWN else "")
+def _some(texts: t.Sequence[str]) -> str:
+    return "; ".join(texts[:SHOWN]) + ("; ..." if len(texts) > SHOWN else "")
 
 
 def _moment(option: str, text: str, now: float) -> float:
