@@ -85,3 +85,13 @@ def both_ways(title: str, description: str, unit: str, queries: t.Mapping[str, s
     """Two directions in one graph: the second of each pair (its legend ends with "sent" or "written") is drawn downwards."""
     downwards = override(".*(sent|written)$", regexp=True, transform="negative-Y")
     return timeseries(title, description, unit, queries, width=width, minimum=None, overrides=[downwards], **more)
+
+
+def pod_traffic(direction: str, what: str, by: str, selector: str = NAMESPACE) -> t.Callable[[str, str], str]:
+    """For top(): the rate of a network counter of pods. Those on the node's own network would each count all of the node's."""
+
+    def make(window: str, at: str) -> str:
+        counted = f"rate(container_network_{direction}_{what}_total{{{selector}}}[{window}]{at})"
+        return f'sum by ({by}) ({counted} unless on (cluster, namespace, pod) kube_pod_info{{{CLUSTER},host_network="true"}}{at})'
+
+    return make
