@@ -9,7 +9,6 @@ import dataclasses
 import datetime
 import math
 
-MINUS = "-"
 _PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 # unit -> base, names of the powers, what the unit itself is worth
@@ -95,6 +94,8 @@ def scale(unit: str, largest: float) -> Scale:
 
 
 def text(value: float, unit: str = "", decimals: int | None = None) -> str:
+    if not math.isfinite(value):
+        return str(value)
     if unit in _BOOLEANS:
         return _BOOLEANS[unit][0 if value else 1]
     if unit in _DATES or unit.startswith("time:"):
