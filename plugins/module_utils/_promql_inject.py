@@ -74,8 +74,9 @@ def matchers(texts: t.Iterable[str]) -> tuple[Matcher, ...]:
         trouble = f'matchers: {text} is not a matcher of PromQL. Write it like infrastructure=~"$infrastructure" or cluster="".'
         try:
             filled = _fill(text, {}, whole=False)
-            items = _items("{" + filled.text + "}", 1)[0]
-            (item,) = items
+            (item,), end = _items("{" + filled.text + "\n}", 1)
+            if end != len(filled.text) + 2:
+                raise ValueError(text)
         except (Unclear, ValueError) as error:
             raise ObserverError(trouble) from error
         if not item.op or item.label == "__name__":
@@ -87,13 +88,21 @@ def matchers(texts: t.Iterable[str]) -> tuple[Matcher, ...]:
 def inject(expr: str, wanted: t.Sequence[Matcher], *, replace: bool = True, kinds: Kinds | None = None) -> str:
     """The query with the matchers in every selector; without C(replace), a label that a selector already matches on is left to it."""
     filled = _fill(expr, kinds or {})
+    try:
+        return _edited(expr, filled, wanted, replace)
+    except (_rules_promql.SyntaxFault, ValueError):
+        raise Unclear("The matchers could not be put in without changing more. Please report this query.") from None
+
+
+def _edited(expr: str, filled: _Filled, wanted: t.Sequence[Matcher], replace: bool) -> str:
+    """ValueError when the result is not the query with the matchers."""
     edits = _edits(filled.text, wanted, replace)
     result, checked = expr, filled.text
     for start, end, text in sorted(edits, reverse=True):
         result = result[: filled.origin(start)] + text + result[filled.origin(end) :]
         checked = checked[:start] + _in_strings(text) + checked[end:]
     if edits and _tree(checked, (), replace) != _tree(filled.text, wanted, replace):
-        raise Unclear("The matchers could not be put in without changing more. Please report this query.")
+        raise ValueError(checked)
     return result
 
 
