@@ -99,7 +99,7 @@ def test_names_in_figures_are_escaped_twice():
     """plotly reads a few tags in texts."""
     (figure,) = drawn(panel(targets=[{"refId": "A", "expr": "up", "legendFormat": "{{job}}"}])).figures
     assert "<" not in figure
-    assert json.loads(figure)["data"][0]["name"].count("&lt;/script&gt;") == 1
+    assert json.loads(figure)["data"][0]["name"].count("&lt;/script&gt;") == 2
 
 
 def test_colours_are_colours():
