@@ -73,9 +73,10 @@ def matchers(texts: t.Iterable[str]) -> tuple[Matcher, ...]:
     for text in texts:
         trouble = f'matchers: {text} is not a matcher of PromQL. Write it like infrastructure=~"$infrastructure" or cluster="".'
         try:
-            filled = _fill(text, {}, whole=False)
-            (item,), end = _items("{" + filled.text + "\n}", 1)
-            if end != len(filled.text) + 2:
+            pieces = _pieces(text, {})
+            filled = _joined(pieces, [piece.choices[0] for piece in pieces]).text
+            (item,), end = _items("{" + filled + "\n}", 1)
+            if end != len(filled) + 2:
                 raise ValueError(text)
         except (Unclear, ValueError) as error:
             raise ObserverError(trouble) from error
@@ -142,33 +143,50 @@ def _in_strings(text: str) -> str:
     return _UNESCAPED.sub(lambda found: _plain(found.group()), text)
 
 
-def _fill(expr: str, kinds: Kinds, *, whole: bool = True) -> _Filled:
+def _fill(expr: str, kinds: Kinds) -> _Filled:
+    """With something in the place of each variable that makes it PromQL."""
     pieces = _pieces(expr, kinds)
-    if not whole:
-        return _joined(pieces, [piece.choices[0] for piece in pieces])
-    trials, good, fault = 0, None, None
-    operands: set[tuple[str, ...]] = set()
-    for choice in itertools.product(*(piece.choices for piece in pieces)):
-        trials += 1
-        if trials > TRIALS_MAX:
-            break
-        filled = _joined(pieces, choice)
-        try:
-            _rules_promql.parse(filled.text)
-            # once more, for the other mends what only Prometheus takes
-            pp.parse(filled.text)
-        except (_rules_promql.SyntaxFault, ValueError) as error:
-            fault = fault or error
-            continue
-        good = good or filled
-        operands.add(tuple(text for piece, text in zip(pieces, choice, strict=True) if piece.operand))
-    if good is None:
-        raise Unclear(f"It can not be parsed: {fault}" if trials <= TRIALS_MAX else "It has too many variables whose meaning is not clear.")
-    if len(operands) > 1:
-        several = [len(set(texts)) > 1 for texts in zip(*operands, strict=True)]
-        names = dict.fromkeys(piece.text for piece, unclear in zip((piece for piece in pieces if piece.operand), several, strict=True) if unclear)
+    free = [place for place, piece in enumerate(pieces) if piece.operand]
+    good: list[tuple[_Filled, tuple[str, ...]]] = []
+    fault, trials = "", 0
+    for operands in itertools.product(*(pieces[place].choices for place in free)):
+        chosen = dict(zip(free, operands, strict=True))
+        rest = [(chosen[place],) if place in chosen else piece.choices for place, piece in enumerate(pieces)]
+        # which function stands for a variable does not matter, so that one that fits is enough
+        for choice in itertools.product(*rest):
+            trials += 1
+            if trials > TRIALS_MAX:
+                raise Unclear("It has too many variables whose meaning is not clear.")
+            filled = _joined(pieces, choice)
+            found = _fault(filled.text, first=trials == 1)
+            if not found:
+                good.append((filled, operands))
+                break
+            fault = fault or found
+    if not good:
+        raise Unclear(f"It can not be parsed: {fault}")
+    if len(good) > 1:
+        several = [len(set(found)) > 1 for found in zip(*(operands for _filled, operands in good), strict=True)]
+        names = dict.fromkeys(pieces[place].text for place, unclear in zip(free, several, strict=True) if unclear)
         raise Unclear(f"{', '.join(names)} may be a number or a metric.")
-    return good
+    return good[0][0]
+
+
+def _fault(text: str, *, first: bool) -> str:
+    """What is wrong with a query; empty when nothing is."""
+    try:
+        if not first:
+            pp.parse(text)  # quicker, and as deep as the first, which was not too deep
+        _rules_promql.parse(text)
+        # the other mends what only Prometheus takes
+        pp.parse(text)
+    except _rules_promql.SyntaxFault as error:
+        if error.unsure:
+            raise Unclear(f"It can not be parsed: {error}") from error
+        return str(error)
+    except ValueError as error:
+        return f"{error}."
+    return ""
 
 
 def _joined(pieces: t.Sequence[_Piece], choice: t.Sequence[str]) -> _Filled:
