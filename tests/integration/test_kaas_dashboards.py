@@ -309,6 +309,14 @@ def test_another_cluster_with_equal_names_changes_nothing(engine, name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_every_join_names_the_cluster(name):
+    """Also those whose loss the figures above can't show, for both clusters have the same objects."""
+    for title, target in targets(load(name)):
+        for labels in re.findall(r"\bon \(([^)]*)\)", target["expr"]):
+            assert labels.split(", ")[0] == "cluster", (title, labels)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_graphs_choose_their_lines_once(name):
     """A topk over time chooses anew at each point, so that lines come and go."""
     for title, target in targets(load(name)):
