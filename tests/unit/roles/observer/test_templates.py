@@ -95,6 +95,7 @@ SITE: dict[str, t.Any] = {
     "observer_services": [
         {"name": "registry", "url": "https://registry.example.com/health", "module": "http_2xx"},
         {"name": "git", "url": "git.example.com:22", "module": "tcp_connect"},
+        {"name": "web", "url": "https://web.example.com"},
     ],
     "observer_prometheus_scrape_configs": [{"job_name": "ceph", "static_configs": [{"targets": ["ceph.example.com:9283"]}]}],
     "observer_pages_from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
@@ -412,6 +413,20 @@ def test_nobody_skips_verification(rendered: dict[str, dict[str, t.Any]], varian
     # the manifests are there as text and as objects; the one probe that sends nothing and believes nothing is held by the next test
     assert text.replace("insecure_skip_verify: false", "").count("skip_verify") == 2
     assert "skip-verify" not in text
+
+
+def test_services_are_probed_by_their_module(rendered: dict[str, dict[str, t.Any]]) -> None:
+    variant = next(name for name, variables in VARIANTS.items() if "observer_services" in variables)
+    config = yaml.safe_load(named(objects_of(rendered, variant), "ConfigMap", "prometheus")["data"]["prometheus.yml"])
+    probed = {
+        job["job_name"]: [(target, each["labels"]["service"]) for each in job["static_configs"] for target in each["targets"]]
+        for job in config["scrape_configs"]
+        if job["job_name"].startswith("blackbox-")
+    }
+    assert probed == {
+        "blackbox-http_2xx": [("https://registry.example.com/health", "registry"), ("https://web.example.com", "web")],
+        "blackbox-tcp_connect": [("git.example.com:22", "git")],
+    }
 
 
 def test_the_probe_of_api_servers_is_always_there_and_the_only_one_without_verification(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
