@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ._kaas import CALM, NAMESPACE, READY, UTILISATION, namespace_variable, node_variable, not_ended, over, top, top_graph
+from ._kaas import CALM, NAMESPACE, READY, UTILISATION, namespace_variable, not_ended, over, top, top_graph
 from .common import (
     BLUE,
     GREEN,
@@ -31,9 +31,7 @@ from .common import (
 )
 
 PODS = f'{NAMESPACE},pod=~"$pod"'
-# cAdvisor's series name the node themselves; those of kube-state-metrics learn it from kube_pod_info.
-CONTAINERS = f'{PODS},node=~"$node",container!=""'
-HERE = f'and on (cluster, namespace, pod) kube_pod_info{{{PODS},node=~"$node"}}'
+CONTAINERS = f'{PODS},container!=""'
 STUCK = f'(kube_pod_status_phase{{{PODS},phase=~"Pending|Failed|Unknown"}} == 1)'
 POD = "cluster, namespace, pod"
 CONTAINER = "cluster, namespace, pod, container"
@@ -56,7 +54,7 @@ def memory(window: str = "", at: str = "", by: str = POD) -> str:
 
 def asked(kind: str, resource: str, by: str = POD, at: str = "") -> str:
     """C(kind): requests or limits."""
-    return f'sum by ({by}) (kube_pod_container_resource_{kind}{{{PODS},node=~"$node",resource="{resource}"}}{at})'
+    return f'sum by ({by}) (kube_pod_container_resource_{kind}{{{PODS},resource="{resource}"}}{at})'
 
 
 def of(used: str, asked_for: str) -> str:
@@ -69,8 +67,7 @@ def throttled(window: str, at: str = "") -> str:
 
 
 def restarts(window: str, at: str = "") -> str:
-    here = HERE if not at else HERE.removesuffix("}") + "}" + at
-    return f"sum by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[{window}]{at}) {here})"
+    return f"sum by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[{window}]{at}))"
 
 
 def top_pods(make, legend: str = NAME):
@@ -82,20 +79,20 @@ def top_containers(make):
 
 
 def phase(name: str) -> str:
-    return f'sum(kube_pod_status_phase{{{PODS},phase="{name}"}} {HERE}) or vector(0)'
+    return f'sum(kube_pod_status_phase{{{PODS},phase="{name}"}}) or vector(0)'
 
 
 def dashboards() -> list[Dashboard]:
     not_ready = f"""
-    count((kube_pod_status_ready{{{PODS},condition="true"}} == 0) and on ({POD}) (kube_pod_status_phase{{phase="Running",{PODS}}} == 1) {HERE}) or vector(0)
+    count((kube_pod_status_ready{{{PODS},condition="true"}} == 0) and on ({POD}) (kube_pod_status_phase{{phase="Running",{PODS}}} == 1)) or vector(0)
     """
-    ready = f'max by ({POD}) (kube_pod_status_ready{{{PODS},condition="true"}} {HERE} {not_ended()})'
-    restarted = f"sum(increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h]) {HERE}) or vector(0)"
-    killed = f'count(kube_pod_container_status_last_terminated_reason{{{PODS},reason="OOMKilled"}} {HERE}) or vector(0)'
+    ready = f'max by ({POD}) (kube_pod_status_ready{{{PODS},condition="true"}} {not_ended()})'
+    restarted = f"sum(increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h])) or vector(0)"
+    killed = f'count(kube_pod_container_status_last_terminated_reason{{{PODS},reason="OOMKilled"}}) or vector(0)'
     squeezed = f"count({throttled(CALM)} > 0.25) or vector(0)"
     waiting = f"""
     max by ({CONTAINER}, reason) (
-      kube_pod_container_status_waiting_reason{{{PODS}}} {HERE} or kube_pod_init_container_status_waiting_reason{{{PODS}}} {HERE}
+      kube_pod_container_status_waiting_reason{{{PODS}}} or kube_pod_init_container_status_waiting_reason{{{PODS}}}
     )
     """
     return [
@@ -107,7 +104,6 @@ def dashboards() -> list[Dashboard]:
             variables=[
                 cluster_variable(),
                 namespace_variable(),
-                node_variable(every=True),
                 textbox_variable("pod", "Pod", ".*", description="A pod's name, or a regular expression for several, such as web-.*"),
             ],
             panels=[
@@ -142,8 +138,8 @@ def dashboards() -> list[Dashboard]:
                             mappings=[READY],
                             width=90,
                         ),
-                        value("Restarts", f"sum by ({POD}) (kube_pod_container_status_restarts_total{{{PODS}}} {HERE})", "none", high_is_bad(1, 10), width=80),
-                        value("Age", f"time() - max by ({POD}) (kube_pod_start_time{{{PODS}}} {HERE})", "s", width=100),
+                        value("Restarts", f"sum by ({POD}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none", high_is_bad(1, 10), width=80),
+                        value("Age", f"time() - max by ({POD}) (kube_pod_start_time{{{PODS}}})", "s", width=100),
                         value("CPU", cpu(CALM), "none", decimals=3, width=80),
                         value("CPU of requested", of(cpu(CALM), asked("requests", "cpu")), "percentunit", decimals=0),
                         value("CPU of limit", of(cpu(CALM), asked("limits", "cpu")), "percentunit", UTILISATION, decimals=0),
@@ -153,7 +149,7 @@ def dashboards() -> list[Dashboard]:
                         label("node", "Node", links=[NODE_LINK]),
                         source(
                             f"max by ({POD}, phase, node) ((kube_pod_status_phase{{{PODS}}} == 1) * on ({POD}) group_left (node)"
-                            f' max by ({POD}, node) (kube_pod_info{{{PODS},node=~"$node"}}))'
+                            f" max by ({POD}, node) (kube_pod_info{{{PODS}}}))"
                         ),
                     ],
                     sort="CPU",
@@ -168,9 +164,9 @@ def dashboards() -> list[Dashboard]:
                         label("pod", "Pod", links=[POD_LINK]),
                         label("phase", "Phase", mappings=[PHASE], cellOptions={"type": "color-text"}, width=90),
                         label("reason", "Reason"),
-                        value("Place", f"max by ({POD}) (kube_pod_status_unschedulable{{{PODS}}} {HERE})", "none", mappings=[NO_PLACE]),
-                        source(f"max by ({POD}, phase) ({STUCK} {HERE})"),
-                        source(f"max by ({POD}, reason) ((kube_pod_status_reason{{{PODS}}} == 1) and on ({POD}) {STUCK} {HERE})"),
+                        value("Place", f"max by ({POD}) (kube_pod_status_unschedulable{{{PODS}}})", "none", mappings=[NO_PLACE]),
+                        source(f"max by ({POD}, phase) ({STUCK})"),
+                        source(f"max by ({POD}, reason) ((kube_pod_status_reason{{{PODS}}} == 1) and on ({POD}) {STUCK})"),
                     ],
                     width=12,
                     height=8,
@@ -198,14 +194,14 @@ def dashboards() -> list[Dashboard]:
                         label("pod", "Pod", links=[POD_LINK]),
                         label("container", "Container"),
                         label("reason", "Ended by"),
-                        value("Restarts", f"max by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}} {HERE})", "none"),
+                        value("Restarts", f"max by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none"),
                         value(
                             "In the last hour",
-                            f"max by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h]) {HERE})",
+                            f"max by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h]))",
                             "none",
                             decimals=0,
                         ),
-                        source(f"max by ({CONTAINER}, reason) ((kube_pod_container_status_last_terminated_reason{{{PODS}}} == 1) {HERE})"),
+                        source(f"max by ({CONTAINER}, reason) ((kube_pod_container_status_last_terminated_reason{{{PODS}}} == 1))"),
                     ],
                     width=12,
                     height=8,
@@ -215,7 +211,7 @@ def dashboards() -> list[Dashboard]:
                     "Pods by phase",
                     "Those that have succeeded are left out.",
                     "none",
-                    {"{{phase}}": f'sum by (cluster, phase) (kube_pod_status_phase{{{PODS},phase!="Succeeded"}} {HERE})'},
+                    {"{{phase}}": f'sum by (cluster, phase) (kube_pod_status_phase{{{PODS},phase!="Succeeded"}})'},
                     width=12,
                     stacked=True,
                     overrides=[override(name, color=color) for name, color in PHASES.items()],
@@ -297,8 +293,8 @@ def dashboards() -> list[Dashboard]:
                         value("Memory", memory(by=CONTAINER), "bytes"),
                         value("Memory requested", asked("requests", "memory", CONTAINER), "bytes"),
                         value("Memory limit", asked("limits", "memory", CONTAINER), "bytes"),
-                        value("Restarts", f"sum by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}} {HERE})", "none"),
-                        source(f"max by ({CONTAINER}, image) (kube_pod_container_info{{{PODS}}} {HERE})"),
+                        value("Restarts", f"sum by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none"),
+                        source(f"max by ({CONTAINER}, image) (kube_pod_container_info{{{PODS}}})"),
                     ],
                     sort="CPU",
                     height=12,
