@@ -164,6 +164,22 @@ def test_links(dashboard):
             assert any(set(link["tags"]) <= set(other["tags"]) for other in LOADED.values())
 
 
+def links_of(value: t.Any) -> set[str]:
+    return {match[1] for key, text in strings(value) if key == "url" and (match := re.match(r"/d/([^?]+)", text))}
+
+
+def test_every_dashboard_can_be_reached():
+    """By links alone, without a menu of tags; and from a cluster's page each of its details but the node, which the table of nodes leads to."""
+    reached = waiting = {uid for uid, dashboard in LOADED.items() if dashboard["tags"][1] == "L0"}
+    while waiting:
+        waiting = set().union(*(links_of(LOADED[uid]) for uid in waiting)) - reached
+        reached = reached | waiting
+    assert reached == set(LOADED)
+    details = {uid for uid, dashboard in LOADED.items() if dashboard["tags"][1:] == ["L2", "kaas"]}
+    assert details - links_of(LOADED["scs-kaas-cluster"]) == {"scs-kaas-node"}
+    assert "scs-kaas-node" in links_of(LOADED["scs-kaas-nodes"])
+
+
 def test_panels(dashboard):
     panels = list(every(dashboard))
     assert len({panel["id"] for panel in panels}) == len(panels)

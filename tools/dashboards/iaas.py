@@ -51,7 +51,7 @@ def dashboards() -> list[c.Dashboard]:
                     multi=True,
                 )
             ],
-            up=["scs-kaas", "scs-services"],
+            down=["scs-kaas", "scs-services"],
             lists=[("Dashboards", ["iaas"])],
             panels=[
                 c.text("About", "How an infrastructure comes here.", _NOTHING, height=3),

@@ -209,8 +209,7 @@ def dashboards() -> list[c.Dashboard]:
             "scs-kaas",
             "All KaaS clusters: how many are in which condition, one row for each, and the way to the details of one.",
             variables=filters(),
-            up=["scs-iaas", "scs-services"],
-            down=["scs-kaas-cluster", "scs-kaas-alerts"],
+            down=["scs-kaas-cluster", "scs-kaas-alerts", "scs-iaas", "scs-services"],
             panels=[
                 intake(),
                 total,

@@ -148,8 +148,7 @@ def dashboards() -> list[c.Dashboard]:
             "scs-services",
             "What the provider runs for itself: services probed from outside, the Observer, and its own Kubernetes clusters.",
             variables=filters(),
-            up=["scs-kaas", "scs-iaas"],
-            down=["scs-service-probes", "scs-observer", "scs-observer-tenants"],
+            down=["scs-service-probes", "scs-observer", "scs-observer-tenants", "scs-kaas", "scs-iaas"],
             panels=[
                 intake(),
                 c.row("Services"),
