@@ -19,7 +19,8 @@ from ansible_collections.scs.observer.plugins.module_utils._errors import Observ
 from ansible_collections.scs.observer.plugins.module_utils._promql_inject import METRIC, NUMBER, OTHER, Matcher, Unclear
 
 PROBLEMS_SHOWN = 5
-UID_MAX = 40
+UID_MAX = 40  # Grafana's
+UID_PREFIX_MAX = 24
 # What Grafana itself answers, or what is of many datasources.
 SPECIAL = frozenset(["-- Mixed --", "-- Grafana --", "-- Dashboard --", "grafana", "__expr__"])
 PROMETHEUS, DEFAULT, UNKNOWN, ELSE = "prometheus", "default", "unknown", "else"
@@ -81,9 +82,9 @@ def wanted(
         raise ObserverError(f"existing_matchers is {existing_matchers}. It must be replace or keep.")
     if not datasource or datasource in SPECIAL:
         raise ObserverError("datasource must be the uid of a Prometheus datasource, or a variable such as ${datasource}.")
-    for option, text in (("uid", uid), ("uid_prefix", uid_prefix)):
-        if len(text) > UID_MAX or re.search(r"[^a-zA-Z0-9_-]", text):
-            raise ObserverError(f"{option} is {text}. Grafana takes at most {UID_MAX} letters, digits, - and _.")
+    for option, text, longest in (("uid", uid, UID_MAX), ("uid_prefix", uid_prefix, UID_PREFIX_MAX)):
+        if len(text) > longest or re.search(r"[^a-zA-Z0-9_-]", text):
+            raise ObserverError(f"{option} is {text}. It may have at most {longest} letters, digits, - and _.")
     if uid and uid_prefix:
         raise ObserverError("Give uid or uid_prefix, not both.")
     complete = tuple(_variable(variable, datasource) for variable in variables)
@@ -321,10 +322,9 @@ class _Adoption:
                 )
                 continue
             targets = list(panel.targets())
-            inherited = any(target.expr is not None and target.raw.get("datasource") is None for target in targets)
-            own = self._kind(panel.raw.get("datasource"))
+            # Grafana sends all queries to the panel's datasource, unless that is a mixed one
             any_promql = any(target.expr is not None and self._kind(target.raw.get("datasource")) != ELSE for target in targets)
-            whole = self._set(panel.raw, promql=inherited or (own == UNKNOWN and any_promql))
+            whole = self._set(panel.raw, promql=any_promql)
             mixed = _uid(panel.raw.get("datasource")) == "-- Mixed --"
             for target in targets:
                 inherits = target.raw.get("datasource") is None and not mixed

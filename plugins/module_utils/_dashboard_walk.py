@@ -139,7 +139,7 @@ class VariableQuery(t.NamedTuple):
 
 def variable_query(text: str) -> VariableQuery:
     """As the Prometheus datasource of Grafana reads it."""
-    found = re.fullmatch(r"\s*label_values\((?:(?P<argument>.+),\s*)?(?P<label>[a-zA-Z_$\[][\w${}:\[\].]*)\s*\)\s*", text, re.DOTALL)
+    found = re.fullmatch(r"\s*label_values\((?:(?P<argument>.+),\s*)?(?P<label>[a-zA-Z_$]\w*|\$\{[^}]+\}|\[\[[^\]]+\]\])\s*\)\s*", text, re.DOTALL)
     if found:
         return VariableQuery("label_values", (found["argument"] or "").strip(), found["label"])
     found = re.fullmatch(r"\s*(label_names|metrics|query_result)\((.*)\)\s*", text, re.DOTALL)
