@@ -25,6 +25,7 @@ def _kubelet() -> c.Dashboard:
     every = selector(KUBELET, 'metrics_path="/metrics"')
     # Client and server certificates that the kubelet renews by itself; what was given to it as a file has none of these.
     certificates = "kubelet_certificate_manager_{}_ttl_seconds"
+    zero = f"0 * group(kubelet_running_pods{{{every}}})"
     return c.dashboard(
         "scs-kaas-kubelet",
         "The kubelets of a KaaS cluster: pods and containers, starts, relists, the container runtime, volumes, certificates.",
@@ -202,8 +203,8 @@ def _kubelet() -> c.Dashboard:
                 "Renewals that failed",
                 "Client and server certificates that could not be renewed in the last day.",
                 "short",
-                f"""sum(increase(kubelet_certificate_manager_client_expiration_renew_errors{{{every}}}[1d]))
-                    + (sum(increase(kubelet_server_expiration_renew_errors{{{every}}}[1d])) or vector(0))""",
+                f"(sum(increase(kubelet_certificate_manager_client_expiration_renew_errors{{{every}}}[1d])) or {zero})"
+                f" + (sum(increase(kubelet_server_expiration_renew_errors{{{every}}}[1d])) or {zero})",
                 limits=c.bad_if_any(),
                 decimals=0,
                 width=5,
