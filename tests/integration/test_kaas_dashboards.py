@@ -326,6 +326,13 @@ def test_graphs_choose_their_lines_once(name):
             assert target["range"] and selectors and all(selectors), (title, chosen)
 
 
+def test_a_pod_that_waits_is_no_node(engine):
+    dashboard = load("nodes")
+    for title, target in targets(dashboard):
+        if re.match(r"\w+ by \(cluster, node\b", target["expr"]):
+            assert {dict(labels).get("node") for labels in engine.ask(target, dashboard, "one")} <= set(NODES), title
+
+
 def test_figures(engine):
     """A few of the figures that are put together of several metrics."""
     volumes, workloads, pods, nodes = load("volumes"), load("workloads"), load("pods"), load("nodes")

@@ -58,13 +58,13 @@ def top_graph(title: str, description: str, unit: str, queries: t.Any, *, width:
 
 
 def node_variable(*, every: bool) -> t.Any:
-    """C($node): one, or with C(every) several or all; C(.*), for a pod that waits has no node."""
+    """C($node): one, or with C(every) several or all. Pods that wait for a node have none, and are nobody's."""
     return query_variable(
         "node",
         "Node",
         f"label_values(kube_node_info{{{CLUSTER}}}, node)",
         description="A node of the cluster.",
-        all_value=".*" if every else None,
+        all_value=".+" if every else None,
         multi=every,
     )
 

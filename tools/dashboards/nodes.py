@@ -516,7 +516,12 @@ def node() -> Dashboard:
                         UTILISATION,
                         bar=True,
                     ),
-                    value("Read only", f"max by ({mounts}) (node_filesystem_readonly{{{NODE}}})", "none", mappings=[NO_YES]),
+                    value(
+                        "Read only",
+                        f"max by ({mounts}) (node_filesystem_readonly{{{NODE}}} and node_filesystem_size_bytes{{{NODE}}})",
+                        "none",
+                        mappings=[NO_YES],
+                    ),
                     value(
                         "Full in",
                         f"max by ({mounts}) (node_filesystem_avail_bytes{{{NODE}}} / (-deriv(node_filesystem_avail_bytes{{{NODE}}}[6h]) > 0))",
