@@ -87,7 +87,7 @@ def _nginx() -> list[c.Panel]:
         ),
         c.table(
             "Ingresses",
-            "What each ingress gets at the moment, the busiest first. Names of hosts do not leave the cluster (docs/agent.md).",
+            "What each ingress gets at the moment, the busiest first. Latency needs the agent's profile full. Hosts' names do not leave the cluster.",
             [
                 c.label("namespace", "Namespace"),
                 c.label("ingress", "Ingress"),
@@ -135,7 +135,7 @@ def _traefik() -> list[c.Panel]:
         ),
         c.table(
             "Services",
-            "What each service behind Traefik gets at the moment, the busiest first. The name says namespace, service and port.",
+            "What each service behind Traefik gets at the moment, the busiest first. Latency needs the agent's profile full.",
             [
                 c.label("service", "Service"),
                 c.value("Requests", _last(per_second(_SERVICE, _TRAEFIK, "service")), "reqps"),
