@@ -86,11 +86,14 @@ def test_variables_and_annotations():
     ],
 )
 def test_what_is_no_dashboard_is_told(dashboard, message):
-    with pytest.raises(ObserverError, match=message):
+    def walk():
         for panel in _dashboard_walk.panels(dashboard):
             list(panel.targets())
         list(_dashboard_walk.variables(dashboard))
         list(_dashboard_walk.annotations(dashboard))
+
+    with pytest.raises(ObserverError, match=message):
+        walk()
 
 
 def test_rows_without_end():

@@ -4,9 +4,23 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
-from ansible_collections.scs.observer.plugins.module_utils._promql import Expectation, NotMet, QueryError, ask, parse
+from ansible_collections.scs.observer.plugins.module_utils._promql import (
+    Expectation,
+    NotMet,
+    QueryError,
+    Value,
+    Window,
+    ask,
+    parse,
+    parse_ranges,
+    parse_series,
+    parse_values,
+    window,
+)
 
 UP = {"__name__": "up", "cluster": "a", "job": "kubelet"}
 
@@ -31,8 +45,12 @@ class Scripted:
             raise answer
         return answer
 
-    def ask(self, min_series=None, max_series=None, **options):
-        expectation = Expectation(min_series, max_series)
+    def query_range(self, query, **times):
+        self.times = times
+        return self.query(query)
+
+    def ask(self, min_series=None, max_series=None, value=None, **options):
+        expectation = Expectation(min_series, max_series, value)
         return ask(self, 'up{cluster="a"}', expectation, sleep=self.slept.append, clock=lambda: sum(self.slept), **options)
 
 
@@ -164,3 +182,159 @@ def test_bad_options_are_refused_before_asking(expected, options, message):
 def test_empty_query_is_refused():
     with pytest.raises(ObserverError, match="The query is empty"):
         ask(Scripted(vector()), " ", Expectation())
+
+
+def valued(*values, labels=UP):
+    data = {"resultType": "vector", "result": [{"metric": labels, "value": [5, value]} for value in values]}
+    return {"status": "success", "data": data}
+
+
+@pytest.mark.parametrize(
+    ("value", "good", "bad"),
+    [
+        (Value(minimum=1), ("1", "1.5", "+Inf"), ("0.999", "-Inf")),
+        (Value(maximum=1), ("1", "0", "-Inf"), ("1.001", "+Inf")),
+        (Value(0, 1), ("0", "0.5", "1"), ("-1", "2")),
+        (Value(equal=0), ("0", "-0", "0.0", "0e5"), ("1e-9", "-1")),
+        (Value(equal=float("inf")), ("+Inf",), ("1", "-Inf")),
+    ],
+)
+def test_expected_values(value, good, bad):
+    assert Scripted(valued(*good)).ask(value=value).attempts == 1
+    for text in (*bad, "NaN", "a text"):
+        with pytest.raises(
+            NotMet, match=rf"Expected at least 1 series, each value .* found 1 of {len(good) + 1} with other values \(up\{{.*\}} {re.escape(text)}\)"
+        ):
+            Scripted(valued(*good, text)).ask(value=value)
+
+
+def test_histograms_have_no_expected_value():
+    data = {"resultType": "vector", "result": [{"metric": {}, "histogram": [5, {"count": "3"}]}]}
+    with pytest.raises(NotMet, match="found 1 of 1 with other values"):
+        Scripted({"status": "success", "data": data}).ask(value=Value(minimum=0))
+
+
+def test_a_value_is_asked_for_again():
+    thanos = Scripted(valued("0"), valued(), valued("1"))
+    assert thanos.ask(value=Value(equal=1), retries=5, delay=1).attempts == 3
+
+
+def test_a_value_needs_a_series():
+    with pytest.raises(NotMet, match="Expected at least 1 series, each value equal to 1, found none"):
+        Scripted(valued()).ask(value=Value(equal=1))
+    assert Scripted(valued()).ask(min_series=0, value=Value(equal=1)).attempts == 1
+    with pytest.raises(ObserverError, match=r"min_series \(1 \(value asks for one\)\) is more than max_series \(0\)"):
+        Expectation(None, 0, Value(equal=1))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ((None, None, None), "value needs min, max or both, or equal alone"),
+        ((1, None, 1), "equal alone"),
+        ((2, 1, None), r"value\.min \(2\) is more than value\.max \(1\)"),
+        ((float("nan"), None, None), r"value\.min is NaN"),
+    ],
+)
+def test_values_that_can_not_be_are_refused(numbers, message):
+    with pytest.raises(ObserverError, match=message):
+        Value(*numbers)
+
+
+def matrix(*values, histograms=()):
+    result = [{"metric": UP, "values": [[number, value] for number, value in enumerate(values)], "histograms": list(histograms)}]
+    return {"status": "success", "data": {"resultType": "matrix", "result": result}}
+
+
+HOUR = Window(range="1h")
+
+
+def test_series_of_a_range():
+    thanos = Scripted(matrix("1", "2"))
+    result = thanos.ask(window=Window(start="1000", end="1970-01-01T00:20:00Z", step="10s"))
+    assert thanos.times == {"start": 1000, "end": 1200, "step": 10}
+    (series,) = result.result()["series"]
+    assert series == {"labels": UP, "value": "2", "timestamp": 1.0, "values": [{"timestamp": 0.0, "value": "1"}, {"timestamp": 1.0, "value": "2"}]}
+
+
+def test_samples_of_histograms_are_in_order():
+    (series,) = parse_ranges(matrix("1", "2", histograms=[[0.5, {"count": "3"}]]), "thanos").series
+    assert series.samples == ((0.0, "1"), (0.5, None), (1.0, "2"))
+
+
+def test_values_of_a_range():
+    thanos = Scripted(matrix("0", "1", "1"))
+    with pytest.raises(NotMet, match=r"each value equal to 1, found 1 of 1 with other values \(up\{.*\} 0\)"):
+        thanos.ask(window=HOUR, value=Value(equal=1))
+    assert thanos.ask(window=HOUR, value=Value(equal=1, last=True)).attempts == 1
+    with pytest.raises(NotMet, match=r"the last value of each equal to 0, found 1 of 1 with other values \(up\{.*\} 1\)"):
+        thanos.ask(window=HOUR, value=Value(equal=0, last=True))
+    with pytest.raises(NotMet, match=r"found 1 \(up\{.*\} 1\)"):
+        thanos.ask(max_series=0, window=HOUR)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"range": "1h"}, (6400, 10000, 36)),
+        ({"range": "90"}, (9910, 10000, 1)),
+        ({"range": "1h30m", "step": "500ms"}, (4600, 10000, 0.5)),
+        ({"start": "now-1d", "end": "now-1h", "step": "1h"}, (10000 - 86400, 6400, 3600)),
+        ({"start": "5000.5", "step": "60"}, (5000.5, 10000, 60)),
+        ({"start": "1970-01-01T02:00:00+01:00"}, (3600, 10000, 64)),
+        ({"start": "1970-01-01 01:00:00+00:00", "end": "now"}, (3600, 10000, 64)),
+    ],
+)
+def test_windows(given, expected, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 10000.0)
+    found = Window(**given).at(10000)
+    assert (found["start"], found["end"], found["step"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "needs start or range, and not both"),
+        ({"start": "now-1h", "range": "1h"}, "needs start or range, and not both"),
+        ({"step": "1m"}, "needs start or range"),
+        ({"range": "1 hour"}, "range is 1 hour. Write a duration"),
+        ({"range": "0s"}, "range is 0s"),
+        ({"range": "-5m"}, "range is -5m"),
+        ({"range": "1h", "step": "0"}, "step is 0"),
+        ({"start": "yesterday"}, "start is yesterday"),
+        ({"start": "2026-01-31T12:00:00"}, "a time with its zone"),
+        ({"start": "now", "end": "now-1h"}, "start (now) is not before end (now-1h)"),
+        ({"range": "1y", "step": "1s"}, "31536000 samples a series"),
+    ],
+)
+def test_windows_that_can_not_be_are_refused(given, message):
+    with pytest.raises(ObserverError) as caught:
+        Window(**given)
+    assert message in str(caught.value)
+
+
+def test_window_of_options():
+    assert window({"start": None, "end": None, "range": None, "step": None}) is None
+    assert window({"start": None, "end": "now", "range": "5m", "step": None}) == Window(range="5m", end="now")
+
+
+def test_label_values_and_series():
+    listed = {"status": "success", "data": ["a", "b"], "warnings": ["no store"]}
+    assert parse_values(listed, "thanos") == (("a", "b"), ("no store",))
+    assert parse_series({"status": "success", "data": [UP]}, "thanos") == ((UP,), ())
+    assert parse_values({"status": "success"}, "thanos").values == ()
+
+
+@pytest.mark.parametrize("parsed", [parse_ranges, parse_values, parse_series])
+@pytest.mark.parametrize("answer", [None, {"status": "success", "data": 5}, {"status": "success", "data": {"resultType": "vector", "result": []}}])
+def test_other_answers_are_of_no_api(parsed, answer):
+    with pytest.raises(QueryError, match="not of the Prometheus API") as caught:
+        parsed(answer, "thanos")
+    assert not caught.value.again
+
+
+@pytest.mark.parametrize("parsed", [parse_ranges, parse_values, parse_series])
+def test_refusals_of_all_kinds(parsed):
+    with pytest.raises(QueryError, match="thanos refused the query: no") as caught:
+        parsed({"status": "error", "errorType": "timeout", "error": "no"}, "thanos")
+    assert caught.value.again

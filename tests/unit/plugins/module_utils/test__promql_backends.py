@@ -87,6 +87,30 @@ def test_long_queries_are_posted(server):
     assert server.asked[0][:3] == ("POST", "/api/v1/query", {"query": query, "timeout": "5s"})
 
 
+def test_other_questions(server):
+    with UrlBackend(server.url, Access(), timeout=5) as backend:
+        backend.query("up", time=5)
+        backend.query_range("up", start=1, end=2.5, step=0.5)
+        backend.label_values("job", 'up{a="b"}', start=1, end=2)
+        backend.label_values("a/b")
+        backend.label_names()
+        backend.series("up")
+        backend.query_range("x" * 3000, start=1, end=2, step=1)
+        backend.series("x" * 3000)
+        backend.label_values("job", "x" * 3000)
+    window = {"start": "1.000", "end": "2.500", "step": "0.500"}
+    assert [entry[:3] for entry in server.asked[:6]] == [
+        ("GET", "/api/v1/query", {"query": "up", "timeout": "5s", "time": "5.000"}),
+        ("GET", "/api/v1/query_range", {"query": "up", "timeout": "5s", **window}),
+        ("GET", "/api/v1/label/job/values", {"match[]": 'up{a="b"}', "start": "1.000", "end": "2.000"}),
+        ("GET", "/api/v1/label/a%2Fb/values", {}),
+        ("GET", "/api/v1/labels", {}),
+        ("GET", "/api/v1/series", {"match[]": "up"}),
+    ]
+    # what Prometheus takes by POST
+    assert [entry[0] for entry in server.asked[6:]] == ["POST", "POST", "GET"]
+
+
 def test_login_by_token_or_user(server, tmp_path, monkeypatch):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login someone password else\n")
