@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import math
@@ -43,7 +42,14 @@ def _rule_file(rules: object, what: str) -> Rules:
         raise ObserverError(f"{what} is no Prometheus rule file: it needs a list 'groups', each group with a list 'rules'.")
     if not all(isinstance(rule, dict) for group in groups for rule in group.get("rules") or []):
         raise ObserverError(f"{what} is no Prometheus rule file: each of its rules is a dictionary.")
-    return copy.deepcopy(t.cast("Rules", rules))
+    return t.cast("Rules", _copied(rules))
+
+
+def _copied(value: t.Any) -> t.Any:
+    """A copy in plain types. Ansible's own dictionaries and lists carry the means to template them, and copy.deepcopy takes those along: minutes."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
 def _settings(given: object, what: str) -> dict[t.Any, t.Any]:
