@@ -382,8 +382,8 @@ def _gauges(panel: Panel, lines: t.Sequence[Line]) -> str:
         low = line.field.get("min") if isinstance(line.field.get("min"), (int, float)) else 0
         share = 0.0 if value is None or top <= low else min(1.0, max(0.0, (value - low) / (top - low)))
         colour = _colour(value, line.field, COLOURS[0])
-        bar = f'<span class=bar><i style="width:{share:.1%};background:{colour}"></i></span>'
-        rows.append(f"<tr><td>{_e(_short(line.name, 80))}<td>{bar}<td class=value>{_e(_written(value, line.field))}</tr>")
+        strip = f'<span class=bar><i style="width:{share:.1%};background:{colour}"></i></span>'
+        rows.append(f"<tr><td>{_e(_short(line.name, 80))}<td>{strip}<td class=value>{_e(_written(value, line.field))}</tr>")
     return f"<table class=gauges>{''.join(rows)}</table>{_left_out(len(shown), panel)}"
 
 

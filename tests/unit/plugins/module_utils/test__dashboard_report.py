@@ -52,10 +52,10 @@ class Page(html.parser.HTMLParser):
         self.tags, self.scripts, self.figures, self.texts, self._inside = [], [], [], [], None
         self.feed(text)
 
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
         if tag == "script":
-            self._inside = dict(attributes).get("type", "")
+            self._inside = dict(attrs).get("type", "")
 
     def handle_endtag(self, tag):
         self._inside = None
