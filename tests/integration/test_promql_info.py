@@ -14,7 +14,7 @@ import pytest
 from _observer import free_port, own_address
 from _programs import find_program
 from ansible_collections.scs.observer.plugins.module_utils import _kubernetes
-from ansible_collections.scs.observer.plugins.module_utils._promql import Expectation, NotMet, QueryError, ask
+from ansible_collections.scs.observer.plugins.module_utils._promql import Expectation, NotMet, QueryError, ask, parse_ranges, parse_series, parse_values
 from ansible_collections.scs.observer.plugins.module_utils._promql_backends import Access, ServiceBackend, UrlBackend
 
 CONFIG = """
@@ -89,6 +89,48 @@ def test_by_url(prometheus, run_playbook):
     assert done.result["attempts"] >= 1
 
 
+def test_range_and_value(prometheus, run_playbook):
+    url = f"http://127.0.0.1:{prometheus}"
+    arguments = {"url": url, "query": "up", "range": "2s", "step": "1s", "value": {"equal": 1}, "retries": 20, "delay": 0.5}
+    done = run_playbook("scs.observer.promql_info", arguments)
+    assert done.code == 0, done.output
+    (series,) = done.result["series"]
+    assert [sample["value"] for sample in series["values"]] == ["1"] * len(series["values"])
+    assert (series["value"], series["timestamp"]) == ("1", series["values"][-1]["timestamp"])
+    done = run_playbook("scs.observer.promql_info", {"url": url, "query": "up", "value": {"min": 2, "max": 3}})
+    assert "Expected at least 1 series, each value at least 2 and at most 3, found 1 of 1 with other values (up{" in done.result["msg"]
+    assert done.result["series"][0]["value"] == "1"
+
+
+def test_ranges_label_values_and_series_of_a_real_server(prometheus, cluster, service):
+    with UrlBackend(f"http://127.0.0.1:{prometheus}", Access()) as by_url:
+        ask(by_url, "up", Expectation(1), retries=20, delay=0.5)
+        for backend in (by_url, through(cluster, service)):
+            now = time.time()
+            (found,) = parse_ranges(backend.query_range("vector(1)", start=now - 10, end=now, step=5), backend.title).series
+            assert [value for _moment, value in found.samples] == ["1", "1", "1"]
+            assert parse_values(backend.label_values("job", "up", start=now - 60, end=now), backend.title).values == ("self",)
+            assert parse_values(backend.label_values("none"), backend.title).values == ()
+            assert "instance" in parse_values(backend.label_names(), backend.title).values
+            (labels,) = parse_series(backend.series('up{job="self"}'), backend.title).labels
+            assert labels["__name__"] == "up"
+            with pytest.raises(QueryError, match="refused the query") as caught:
+                parse_ranges(backend.query_range("up[5m]", start=now - 10, end=now, step=5), backend.title)
+            assert not caught.value.again
+
+
+def test_lookup(prometheus, run_playbook):
+    url = f"http://127.0.0.1:{prometheus}"
+    asked = f"lookup('scs.observer.promql', 'vector(5)', url='{url}'"
+    text = f"{{{{ {asked}, value=true) | first | float * 2 }}}} {{{{ ({asked}, range='10s', step='5s') | first)['values'] | length }}}}"
+    done = run_playbook("ansible.builtin.debug", {"msg": text})
+    assert done.result["msg"] == "10.0 3", done.output
+    done = run_playbook("ansible.builtin.debug", {"msg": f"{{{{ lookup('scs.observer.promql', 'up{{', url='{url}', url_token='a-secret') }}}}"})
+    assert done.result["failed"]
+    assert "1:4: parse error" in done.result["msg"]
+    assert "a-secret" not in done.result["msg"]
+
+
 def test_through_the_api_server(cluster, service, run_playbook):
     arguments = {"kubeconfig": cluster.kubeconfig, "service": service, "query": 'up{job=~"self|a&b"}', "min_series": 1, "retries": 20, "delay": 0.5}
     done = run_playbook("scs.observer.promql_info", arguments, "--check")
@@ -112,6 +154,8 @@ def test_failure_is_one_message(prometheus, run_playbook):
         ({"query": "up"}, "one of the following is required: url, service"),
         ({"query": "up", "service": {}, "url_token": "a-token"}, "missing parameter(s) required by 'url_token': url"),
         ({"query": "up", "url": "http://127.0.0.1:1", "timeout": 0}, "timeout is 0"),
+        ({"query": "up", "url": "http://127.0.0.1:1", "step": "1m"}, "needs start or range"),
+        ({"query": "up", "url": "http://127.0.0.1:1", "value": {}}, "value needs min, max or both"),
     ],
 )
 def test_bad_options(run_playbook, arguments, message):
