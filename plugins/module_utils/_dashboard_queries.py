@@ -447,10 +447,10 @@ def run(given: t.Sequence[Wanted], api: Api, options: Options) -> Report:
 
 
 def _judge(dashboard: Dashboard) -> None:
-    by_id = {panel.id: panel for panel in dashboard.panels}
+    by_id = {str(panel.id): panel for panel in dashboard.panels}
     for panel in sorted(dashboard.panels, key=lambda panel: panel.shares is not None):
         if panel.shares is not None:
-            source = by_id.get(panel.shares)
+            source = by_id.get(str(panel.shares))
             if source is None or source is panel:
                 panel.state, panel.reason = "error", f"it shows the data of panel {panel.shares}, which the dashboard does not have"
                 continue

@@ -115,7 +115,7 @@ def _section(section: Section, dashboard: Dashboard) -> str:
 
 def _places(panels: t.Sequence[Panel]) -> list[tuple[int, int, int, int]]:
     """Column, row, width and height of each, from 1; those without a place go below, and rows of before Grafana 5 are laid out by their spans."""
-    given = [panel.raw.get("gridPos") if isinstance(panel.raw.get("gridPos"), dict) else {} for panel in panels]
+    given = [_map(panel.raw.get("gridPos")) for panel in panels]
     tops = [_whole(place.get("y"), 0) for place in given if place]
     first = min(tops, default=0)
     bottom = max((_whole(place.get("y"), 0) - first + _whole(place.get("h"), 8) for place in given if place), default=0)
@@ -135,7 +135,8 @@ def _places(panels: t.Sequence[Panel]) -> list[tuple[int, int, int, int]]:
 
 
 def _whole(value: t.Any, otherwise: int) -> int:
-    return int(value) if isinstance(value, (int, float)) else otherwise
+    number = _number(value)
+    return otherwise if number is None or abs(number) > 10_000 else int(number)
 
 
 def _panel(panel: Panel, place: tuple[int, int, int, int], dashboard: Dashboard) -> str:
@@ -166,8 +167,7 @@ def _panel(panel: Panel, place: tuple[int, int, int, int], dashboard: Dashboard)
 
 
 def _text(panel: Panel) -> str:
-    options = panel.raw.get("options")
-    content = options.get("content") if isinstance(options, dict) else panel.raw.get("content")
+    content = _map(panel.raw.get("options")).get("content") or panel.raw.get("content")
     return f"<pre class=text>{_e(str(content or ''))}</pre>"
 
 
@@ -236,20 +236,19 @@ def _field(panel: Panel, name: str, ref_id: str) -> Json:
     config = panel.raw.get("fieldConfig")
     if not isinstance(config, dict):
         return _old_field(panel.raw)
-    found = dict(config.get("defaults") or {})
-    for override in config.get("overrides") or []:
-        matcher = override.get("matcher") or {} if isinstance(override, dict) else {}
-        wanted = matcher.get("options")
-        kind = matcher.get("id")
+    found = dict(_map(config.get("defaults")))
+    for override in map(_map, _list(config.get("overrides"))):
+        matcher = _map(override.get("matcher"))
+        wanted, kind = matcher.get("options"), matcher.get("id")
         if (kind == "byName" and wanted == name) or (kind == "byFrameRefID" and wanted == ref_id) or (kind == "byRegexp" and _matches(str(wanted), name)):
-            found |= {str(item["id"]): item.get("value") for item in override.get("properties") or [] if isinstance(item, dict) and "id" in item}
+            found |= {str(item.get("id")): item.get("value") for item in map(_map, _list(override.get("properties")))}
     return found
 
 
 def _old_field(raw: Json) -> Json:
     """Of panels before Grafana 8."""
-    axes = raw.get("yaxes")
-    unit = raw.get("format") or (axes[0].get("format") if isinstance(axes, list) and axes and isinstance(axes[0], dict) else None)
+    axes = _list(raw.get("yaxes"))
+    unit = raw.get("format") or (_map(axes[0]).get("format") if axes else None)
     return {"unit": unit, "decimals": raw.get("decimals"), "custom": {"stacking": {"mode": "normal" if raw.get("stack") else "none"}}}
 
 
@@ -264,22 +263,19 @@ def _written(value: float | None, field: Json) -> str:
     if value is None:
         return "–"
     mapped = _mapping(value, field).get("text")
-    decimals = field.get("decimals")
-    return str(mapped) if mapped else units.text(value, str(field.get("unit") or ""), decimals if isinstance(decimals, int) else None)
+    decimals = _number(field.get("decimals"))
+    return str(mapped) if mapped else units.text(value, str(field.get("unit") or ""), None if decimals is None else int(min(max(decimals, 0), 10)))
 
 
 def _mapping(value: float | str, field: Json) -> Json:
     """What the panel's value mappings have for a value."""
-    for mapping in field.get("mappings") or []:
-        if not isinstance(mapping, dict) or not isinstance(mapping.get("options"), dict):
-            continue
-        options, result = mapping["options"], None
+    for mapping in map(_map, _list(field.get("mappings"))):
+        options, result = _map(mapping.get("options")), None
         if mapping.get("type") == "value":
             result = options.get(value if isinstance(value, str) else units.plain(value))
         elif mapping.get("type") == "range" and not isinstance(value, str):
-            least, most = options.get("from"), options.get("to")
-            inside = (least is None or value >= float(least)) and (most is None or value <= float(most))
-            result = options.get("result") if inside else None
+            least, most = _number(options.get("from")), _number(options.get("to"))
+            result = options.get("result") if (least is None or value >= least) and (most is None or value <= most) else None
         if isinstance(result, dict):
             return result
     return {}
@@ -290,14 +286,14 @@ def _colour(value: float | str | None, field: Json, fallback: str) -> str:
     if value is None:
         return fallback
     mapped = _mapping(value, field).get("color")
-    colour = field.get("color") if isinstance(field.get("color"), dict) else {}
-    thresholds = field.get("thresholds")
+    colour, thresholds = _map(field.get("color")), _map(field.get("thresholds"))
     found = str(mapped or "")
     if not mapped and colour.get("mode") == "fixed":
         found = str(colour.get("fixedColor") or "")
-    elif not mapped and not isinstance(value, str) and colour.get("mode") in (None, "thresholds") and isinstance(thresholds, dict):
-        for step in thresholds.get("steps") or []:
-            if isinstance(step, dict) and (step.get("value") is None or value >= step["value"]) and thresholds.get("mode") != "percentage":
+    elif not mapped and not isinstance(value, str) and colour.get("mode") in (None, "thresholds") and thresholds.get("mode") != "percentage":
+        for step in map(_map, _list(thresholds.get("steps"))):
+            least = _number(step.get("value"))
+            if least is None or value >= least:
                 found = str(step.get("color") or "")
     return _safe_colour(found, fallback)
 
@@ -309,10 +305,10 @@ def _safe_colour(text: str, fallback: str) -> str:
 
 def _reduced(line: Line, panel: Panel) -> float | None:
     """One value of a series, as the panel's options have it."""
-    options = panel.raw.get("options") or {}
-    calculations = (options.get("reduceOptions") or {}).get("calcs") or ["lastNotNull"]
+    given = _list(_map(_map(panel.raw.get("options")).get("reduceOptions")).get("calcs"))
+    calculation = str(given[0]) if given else "lastNotNull"
     values, points = line.values, line.drawn.points
-    if calculations[0] == "last":
+    if calculation == "last":
         return points[-1][1] if points else None
     if not values:
         return None
@@ -327,7 +323,7 @@ def _reduced(line: Line, panel: Panel) -> float | None:
         "range": lambda: max(values) - min(values),
         "diff": lambda: values[-1] - values[0],
     }
-    return known.get(calculations[0], lambda: values[-1])()
+    return known.get(calculation, lambda: values[-1])()
 
 
 # Drawing
@@ -364,8 +360,9 @@ def _tiles(panel: Panel, lines: t.Sequence[Line]) -> str:
     tiles = []
     for line in shown:
         value = _reduced(line, panel)
-        named = (panel.raw.get("options") or {}).get("textMode") not in ("value", "none") and (len(lines) > 1 or line.name != "Value")
-        text = line.name if (panel.raw.get("options") or {}).get("textMode") == "name" else _written(value, line.field)
+        mode = _map(panel.raw.get("options")).get("textMode")
+        named = mode not in ("value", "none") and (len(lines) > 1 or line.name != "Value")
+        text = line.name if mode == "name" else _written(value, line.field)
         label = f"<small>{_e(_short(line.name, 60))}</small>" if named else ""
         tiles.append(f'<div class=tile style="color:{_colour(value, line.field, "#1f2937")}">{label}<b>{_e(text)}</b></div>')
     return f"<div class=tiles>{''.join(tiles)}</div>{_left_out(len(shown), panel)}"
@@ -378,8 +375,9 @@ def _gauges(panel: Panel, lines: t.Sequence[Line]) -> str:
     rows = []
     for line, value in values:
         unit = line.field.get("unit")
-        top = line.field.get("max") if isinstance(line.field.get("max"), (int, float)) else {"percent": 100, "percentunit": 1}.get(str(unit), largest)
-        low = line.field.get("min") if isinstance(line.field.get("min"), (int, float)) else 0
+        low, top = _number(line.field.get("min")) or 0, _number(line.field.get("max"))
+        if top is None:
+            top = {"percent": 100, "percentunit": 1}.get(str(unit), largest)
         share = 0.0 if value is None or top <= low else min(1.0, max(0.0, (value - low) / (top - low)))
         colour = _colour(value, line.field, COLOURS[0])
         strip = f'<span class=bar><i style="width:{share:.1%};background:{colour}"></i></span>'
@@ -421,14 +419,12 @@ def _columns(panel: Panel) -> tuple[dict[str, str], set[str], bool]:
     names: dict[str, str] = {}
     hidden: set[str] = set()
     joined = False
-    for transformation in panel.raw.get("transformations") or []:
-        options = transformation.get("options") if isinstance(transformation, dict) else None
-        if not isinstance(options, dict):
-            continue
+    for transformation in map(_map, _list(panel.raw.get("transformations"))):
+        options = _map(transformation.get("options"))
         joined |= transformation.get("id") in ("merge", "joinByField", "seriesToColumns")
         if transformation.get("id") == "organize":
-            names |= {str(old): str(new) for old, new in (options.get("renameByName") or {}).items() if new}
-            hidden |= {str(name) for name, out in (options.get("excludeByName") or {}).items() if out}
+            names |= {str(old): str(new) for old, new in _map(options.get("renameByName")).items() if new}
+            hidden |= {str(name) for name, out in _map(options.get("excludeByName")).items() if out}
     return names, hidden, joined
 
 
@@ -461,9 +457,10 @@ def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
     traces, legend = [], []
     for number, line in enumerate(shown):
         colour = COLOURS[number % len(COLOURS)]
-        if (line.field.get("color") or {}).get("mode") == "fixed":
-            colour = _safe_colour(str(line.field["color"].get("fixedColor")), colour)
-        custom = line.field.get("custom") if isinstance(line.field.get("custom"), dict) else {}
+        fixed = _map(line.field.get("color"))
+        if fixed.get("mode") == "fixed":
+            colour = _safe_colour(str(fixed.get("fixedColor")), colour)
+        custom = _map(line.field.get("custom"))
         own = str(line.field.get("unit") or "")
         factor = fitting.factor if own == unit else units.scale(own, max(map(abs, line.values))).factor
         known = dict(line.drawn.points)
@@ -475,10 +472,10 @@ def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
     negative = any(value < 0 for line in shown for value in line.values)
     layout: Json = {"yaxis": {"rangemode": "normal" if negative else "nonnegative", "ticksuffix": _e(fitting.suffix), "tickprefix": _e(fitting.prefix)}}
     field = shown[0].field if shown else {}
-    least, most = (field.get(key) for key in ("min", "max"))
-    if isinstance(least, (int, float)) or isinstance(most, (int, float)):
-        layout["yaxis"]["range"] = [None if not isinstance(edge, (int, float)) else edge * fitting.factor for edge in (least, most)]
-        layout["yaxis"]["autorange"] = "min" if not isinstance(least, (int, float)) else "max" if not isinstance(most, (int, float)) else False
+    least, most = (_number(field.get(key)) for key in ("min", "max"))
+    if least is not None or most is not None:
+        layout["yaxis"]["range"] = [None if edge is None else edge * fitting.factor for edge in (least, most)]
+        layout["yaxis"]["autorange"] = "min" if least is None else "max" if most is None else False
     if any(trace.get("type") == "bar" for trace in traces):
         layout["barmode"] = "stack"
     if panel.span is not None:
@@ -489,7 +486,7 @@ def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
 
 
 def _style(panel: Panel, custom: Json, colour: str) -> Json:
-    stacking = custom.get("stacking") if isinstance(custom.get("stacking"), dict) else {}
+    stacking = _map(custom.get("stacking"))
     if custom.get("drawStyle") == "bars":
         return {"type": "bar", "marker": {"color": colour}}
     style: Json = {"type": "scatter", "mode": "lines", "line": {"color": colour, "width": 1.3}}
@@ -557,6 +554,19 @@ def _rounded(value: float | None, factor: float = 1) -> float | None:
         return None
     number = float(f"{value * factor:.5g}")
     return int(number) if number == int(number) and abs(number) < 1e15 else number
+
+
+def _map(value: t.Any) -> Json:
+    """Dashboards are read as they come: what has a wrong type counts as not there."""
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: t.Any) -> list[t.Any]:
+    return value if isinstance(value, list) else []
+
+
+def _number(value: t.Any) -> float | None:
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) else None
 
 
 def _length(seconds: float) -> str:

@@ -106,7 +106,7 @@ def text(value: float, unit: str = "", decimals: int | None = None) -> str:
 
 def plain(value: float, decimals: int | None = None) -> str:
     if decimals is not None:
-        return f"{value:.{max(0, min(decimals, 20))}f}"
+        return f"{value:.{decimals}f}"
     if value and not 1e-3 <= abs(value) < 1e15:
         return f"{value:.3g}"
     places = 0 if abs(value) >= 1000 or value == int(value) else 1 if abs(value) >= 100 else 2 if abs(value) >= 1 else 3
