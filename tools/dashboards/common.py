@@ -547,7 +547,9 @@ def cluster_variable(*, every: bool = False) -> builders.QueryVariable:
 
 def textbox_variable(name: str, label: str, default: str = "", *, description: str) -> builders.TextBoxVariable:
     """Free text."""
-    return builders.TextBoxVariable(name).label(label).description(description).default_value(default)
+    made = builders.TextBoxVariable(name).label(label).description(description).default_value(default)
+    # Grafana begins with the current value, not with the default.
+    return made.current(models.VariableOption(selected=True, text=default, value=default)) if default else made
 
 
 def custom_variable(name: str, label: str, values: Sequence[str], *, description: str) -> builders.CustomVariable:
