@@ -92,7 +92,8 @@ class Settings:
 
 
 Found = t.Iterator[Finding]
-_JINJA = re.compile(r"\{%|%\}|\{#|#\}")
+# printf "up{%s}" is no block of Jinja's
+_JINJA = re.compile(r"\{%[-+]?\s*(?:\w+\s|\w+\s*[-+]?%\})|\s[-+]?%\}|\{#|#\}")
 _ACTION = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _PLAIN_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _PLAIN_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
