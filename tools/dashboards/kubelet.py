@@ -292,7 +292,7 @@ def _proxy() -> c.Dashboard:
                     "pods": per_second("kubeproxy_sync_proxy_rules_endpoint_changes_total", every),
                 },
             ),
-            *client_requests(PROXY, "kube-proxy"),
+            *client_requests(PROXY, "kube-proxy", latency=False),
             *resources(PROXY),
         ],
     )
