@@ -474,7 +474,7 @@ def _chart(panel: Panel, lines: t.Sequence[Line]) -> str:
     field = shown[0].field if shown else {}
     least, most = (_number(field.get(key)) for key in ("min", "max"))
     if least is not None or most is not None:
-        layout["yaxis"]["range"] = [None if edge is None else edge * fitting.factor for edge in (least, most)]
+        layout["yaxis"]["range"] = [_rounded(edge, fitting.factor) for edge in (least, most)]
         layout["yaxis"]["autorange"] = "min" if least is None else "max" if most is None else False
     if any(trace.get("type") == "bar" for trace in traces):
         layout["barmode"] = "stack"

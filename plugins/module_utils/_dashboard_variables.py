@@ -362,9 +362,9 @@ class Resolver:
         return Value(values or ("",), several=bool(model.get("multi")) or many, escaped=escaped, name=str(model.get("name")))
 
     def _auto(self, model: t.Mapping[str, t.Any]) -> Value:
-        count = model.get("auto_count") or 30
+        count = model.get("auto_count")
         least = duration(str(model.get("auto_min") or "10s")) or 10
-        return Value.of(written(max(least, rounded(self._span.seconds / int(count)))))
+        return Value.of(written(max(least, rounded(self._span.seconds / (count if isinstance(count, int) and count > 0 else 30)))))
 
     def _queried(self, name: str, model: t.Mapping[str, t.Any]) -> list[Option]:
         scope = {**self.scope(), "__interval": Value.of(written(self._scrape)), "__interval_ms": Value.of(str(round(self._scrape * 1000)))}
