@@ -96,7 +96,7 @@ def test_example_of_the_document(tmp_path):
         program = pathlib.Path(sys.executable).parent / "ansible-playbook"
         command = [str(program), "-i", "localhost,", "-c", "local", "play.yml", "-e", json.dumps(variables)]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "false"}
-        runs = [subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False) for _ in range(2)]
+        runs = [subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False) for number in (1, 2)]
         assert [run.returncode for run in runs] == [0, 0], runs[0].stdout + runs[0].stderr
         assert "It can not be parsed: unexpected end of input inside braces. up{" in re.sub(r"\s+", " ", runs[0].stdout)
         assert "Broken {{ 1 + 1 }}" in runs[0].stdout

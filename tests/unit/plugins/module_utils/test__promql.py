@@ -184,8 +184,8 @@ def test_empty_query_is_refused():
         ask(Scripted(vector()), " ", Expectation())
 
 
-def valued(*values, labels=UP):
-    data = {"resultType": "vector", "result": [{"metric": labels, "value": [5, value]} for value in values]}
+def valued(*values):
+    data = {"resultType": "vector", "result": [{"metric": UP, "value": [5, value]} for value in values]}
     return {"status": "success", "data": data}
 
 

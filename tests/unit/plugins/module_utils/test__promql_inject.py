@@ -117,8 +117,7 @@ def test_random_queries():
     dice = random.Random(20261121)
     changed = 0
     unclear: list[str] = []
-    for _ in range(300):
-        query = _random_query(dice)
+    for query in [_random_query(dice) for number in range(300)]:
         try:
             after = inject(query, WANTED)
         except Unclear as error:
