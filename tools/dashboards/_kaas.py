@@ -39,9 +39,12 @@ def not_ended(at: str = "") -> str:
     return f'unless on (cluster, namespace, pod) (kube_pod_status_phase{{{CLUSTER},phase=~"Succeeded|Failed"}}{at} == 1)'
 
 
-def top(make: t.Callable[[str, str], str], on: str, legend: str, number: int = 10) -> t.Any:
-    """A query for the few of many; C(make(window, at)) gives the expression of all, C(on) the labels that tell them apart, without the cluster."""
-    return target(f"{make(RATE, '')} and on (cluster, {on}) topk({number}, {make(WHOLE, AT_END)})", legend)
+def top(make: t.Callable[[str, str], str], on: str, legend: str, number: int = 10, condition: str = "") -> t.Any:
+    """A query for the few of many; C(make(window, at)) gives the expression of all, C(on) the labels that tell them apart, without the cluster.
+
+    C(condition), such as C(" > 0"), leaves out what never meets it: lines that are all at 0 have no order.
+    """
+    return target(f"{make(RATE, '')} and on (cluster, {on}) topk({number}, {make(WHOLE, AT_END)}{condition})", legend)
 
 
 def over(selector: str, window: str, at: str, how: str = "avg") -> str:
@@ -49,11 +52,14 @@ def over(selector: str, window: str, at: str, how: str = "avg") -> str:
     return f"{how}_over_time({selector}[{window}]{at})" if at else selector
 
 
-def top_graph(title: str, description: str, unit: str, queries: t.Any, *, width: int = 24, height: int = 9, **more: t.Any) -> Panel:
-    """A timeseries whose lines are named in a table at the right."""
+def top_graph(title: str, description: str, unit: str, queries: t.Any, *, width: int = 24, height: int = 8, **more: t.Any) -> Panel:
+    """A timeseries whose lines are named in a table at the right, the highest first. Long names need the full width."""
     panel = timeseries(title, description, unit, queries, width=width, height=height, legend="table", **more)
-    shown = common_builders.VizLegendOptions().placement(common_models.LegendPlacement.RIGHT).show_legend(True)
-    panel.builder.legend(shown.display_mode(common_models.LegendDisplayMode.TABLE).calcs(["lastNotNull", "mean", "max"]))
+    shown = common_builders.VizLegendOptions().placement(common_models.LegendPlacement.RIGHT).show_legend(True).sort_by("Mean").sort_desc(True)
+    panel.builder.legend(shown.display_mode(common_models.LegendDisplayMode.TABLE).calcs(["mean", "max"]))
+    if not more.get("stacked"):
+        # ten areas on top of each other show nothing
+        panel.builder.fill_opacity(0)
     return panel
 
 

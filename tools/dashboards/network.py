@@ -222,15 +222,14 @@ def dashboards() -> list[Dashboard]:
                 ),
                 top_graph("Received by namespaces", "The ten highest.", "Bps", top(pods("receive", "bytes", BY_NAMESPACE), "namespace", namespace), width=12),
                 top_graph("Sent by namespaces", "The ten highest.", "Bps", top(pods("transmit", "bytes", BY_NAMESPACE), "namespace", namespace), width=12),
-                top_graph("Received by pods", "The ten highest.", "Bps", top(pods("receive", "bytes", BY_POD), "namespace, pod", POD_NAME), width=12),
-                top_graph("Sent by pods", "The ten highest.", "Bps", top(pods("transmit", "bytes", BY_POD), "namespace, pod", POD_NAME), width=12),
-                top_graph("Packets of pods", "In and out, the ten highest.", "pps", top(both(pods, "packets", BY_POD), "namespace, pod", POD_NAME), width=12),
+                top_graph("Received by pods", "The ten highest.", "Bps", top(pods("receive", "bytes", BY_POD), "namespace, pod", POD_NAME)),
+                top_graph("Sent by pods", "The ten highest.", "Bps", top(pods("transmit", "bytes", BY_POD), "namespace, pod", POD_NAME)),
+                top_graph("Packets of pods", "In and out, the ten highest.", "pps", top(both(pods, "packets", BY_POD), "namespace, pod", POD_NAME)),
                 top_graph(
                     "Drops of pods",
                     "In and out, the ten highest.",
                     "pps",
                     top(both(pods, "packets_dropped", BY_POD), "namespace, pod", POD_NAME),
-                    width=12,
                 ),
                 row("kube-proxy and CoreDNS"),
                 top_graph(

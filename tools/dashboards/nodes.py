@@ -118,7 +118,7 @@ def nodes() -> Dashboard:
         variables=[cluster_variable(), node_variable(every=True)],
         panels=[
             row("Overview"),
-            stat("Chosen", "How many nodes are chosen.", "none", count, width=3),
+            stat("Chosen", "How many nodes are chosen.", "none", count, width=2),
             stat(
                 "Not ready", "Nodes that their kubelet does not report as ready, or whose kubelet is silent.", "none", not_ready, width=3, limits=bad_if_any()
             ),
@@ -156,31 +156,28 @@ def nodes() -> Dashboard:
                 "What pods have asked for, of what nodes have to give. At 100 % no pod with a request finds a place.",
                 "percentunit",
                 f"{requests('memory', 'cluster')} / {allocatable('memory', 'cluster')}",
-                width=3,
+                width=4,
                 limits=UTILISATION,
                 decimals=1,
             ),
             table(
                 "Nodes",
-                "One row a node. CPU, disk and network are of the last minutes; disk is the fullest file system.",
+                "One row a node. CPU and network are of the last minutes; disk is the fullest file system.",
                 [
-                    label("node", "Node", links=[NODE_LINK], width=220),
+                    label("node", "Node", links=[NODE_LINK]),
                     value("Role", ROLES, "none", mappings=[ROLE], width=110),
-                    value("Ready", condition("Ready"), "none", mappings=[READY], width=90),
-                    value("Takes pods", f"max by (cluster, node) (kube_node_spec_unschedulable{{{NODE}}})", "none", mappings=[CORDONED], width=90),
+                    value("Ready", condition("Ready"), "none", mappings=[READY], width=85),
                     label("kubelet_version", "Kubelet", width=90),
-                    value("CPU", cpu(CALM), "percentunit", UTILISATION, bar=True),
-                    value("Memory", memory(), "percentunit", UTILISATION, bar=True),
-                    value("Disk", filesystem(), "percentunit", UTILISATION, bar=True),
-                    value("Disk busy", busiest_disk(CALM), "percentunit", UTILISATION, decimals=1),
-                    value("Received", now(network("receive"), CALM), "Bps"),
-                    value("Sent", now(network("transmit"), CALM), "Bps"),
-                    value("Load per CPU", load_per_cpu(), "none", high_is_bad(1.5, 3), decimals=2),
-                    value("Pods", PODS, "none", width=70),
-                    value("Pods of limit", f"{PODS} / {allocatable('pods')}", "percentunit", UTILISATION, decimals=0),
-                    value("CPU requested", f"{requests('cpu')} / {allocatable('cpu')}", "percentunit", UTILISATION, decimals=0),
-                    value("Memory requested", f"{requests('memory')} / {allocatable('memory')}", "percentunit", UTILISATION, decimals=0),
-                    value("Up for", f"time() - max by (cluster, node) (node_boot_time_seconds{{{NODE}}})", "s"),
+                    value("CPU", cpu(CALM), "percentunit", UTILISATION, bar=True, decimals=0, width=125),
+                    value("Memory", memory(), "percentunit", UTILISATION, bar=True, decimals=0, width=125),
+                    value("Disk", filesystem(), "percentunit", UTILISATION, bar=True, decimals=0, width=125),
+                    value("Received", now(network("receive"), CALM), "Bps", width=105),
+                    value("Sent", now(network("transmit"), CALM), "Bps", width=105),
+                    value("Load per CPU", load_per_cpu(), "none", high_is_bad(1.5, 3), decimals=2, width=115),
+                    value("Pods", PODS, "none", width=75),
+                    value("CPU requested", f"{requests('cpu')} / {allocatable('cpu')}", "percentunit", UTILISATION, decimals=0, width=125),
+                    value("Memory requested", f"{requests('memory')} / {allocatable('memory')}", "percentunit", UTILISATION, decimals=0, width=150),
+                    value("Up for", f"time() - max by (cluster, node) (node_boot_time_seconds{{{NODE}}})", "s", width=100),
                     source(f"max by (cluster, node, kubelet_version) ({info})"),
                 ],
                 sort="CPU",
@@ -192,14 +189,16 @@ def nodes() -> Dashboard:
                 [
                     label("node", "Node", links=[NODE_LINK]),
                     value("Ready", condition("Ready"), "none", mappings=[READY]),
+                    value("Takes pods", f"max by (cluster, node) (kube_node_spec_unschedulable{{{NODE}}})", "none", mappings=[CORDONED]),
                     value("Silent", condition("Ready", "unknown"), "none", mappings=[NO_YES]),
                     value("Memory pressure", condition("MemoryPressure"), "none", mappings=[NO_YES]),
                     value("Disk pressure", condition("DiskPressure"), "none", mappings=[NO_YES]),
                     value("PID pressure", condition("PIDPressure"), "none", mappings=[NO_YES]),
                     value("No network", condition("NetworkUnavailable"), "none", mappings=[NO_YES]),
+                    value("Pods of limit", f"{PODS} / {allocatable('pods')}", "percentunit", UTILISATION, decimals=0),
+                    value("Disk busy", busiest_disk(CALM), "percentunit", UTILISATION, decimals=1),
                 ],
-                width=12,
-                height=8,
+                height=7,
                 sort="Node",
                 descending=False,
             ),
@@ -215,8 +214,7 @@ def nodes() -> Dashboard:
                     label("os_image", "System"),
                     source(f"max by (cluster, node, internal_ip, kubelet_version, container_runtime_version, kernel_version, os_image) ({info})"),
                 ],
-                width=12,
-                height=8,
+                height=7,
                 sort="Node",
                 descending=False,
             ),
@@ -269,22 +267,20 @@ def nodes() -> Dashboard:
             ),
             row("Pressure, the ten highest"),
             *[
-                top_graph(
-                    f"Waiting for {word}",
-                    PSI,
-                    "percentunit",
-                    top(
-                        lambda window, at, kind=kind: f"max by (cluster, node) (rate(node_pressure_{kind}_waiting_seconds_total{{{NODE}}}[{window}]{at}))",
-                        "node",
-                        "{{node}}",
-                    ),
-                    width=8,
-                    links=[GRAPH_LINK],
+                top_graph(title, PSI, "percentunit", top(pressure_of(metric), "node", "{{node}}"), width=12, links=[GRAPH_LINK])
+                for title, metric in (
+                    ("Waiting for CPU", "cpu_waiting"),
+                    ("Waiting for memory", "memory_waiting"),
+                    ("Waiting for disks", "io_waiting"),
+                    ("All waiting for disks", "io_stalled"),
                 )
-                for kind, word in (("cpu", "CPU"), ("memory", "memory"), ("io", "disks"))
             ],
         ],
     )
+
+
+def pressure_of(metric: str):
+    return lambda window, at: f"max by (cluster, node) (rate(node_pressure_{metric}_seconds_total{{{NODE}}}[{window}]{at}))"
 
 
 def load_per_cpu(window: str = "", at: str = "") -> str:
@@ -334,24 +330,45 @@ def node() -> Dashboard:
         variables=[cluster_variable(), node_variable(every=False)],
         panels=[
             row("Overview"),
-            stat("Ready", "Whether its kubelet reports it as ready.", "none", condition("Ready"), width=2, mappings=[READY]),
-            stat("Role", "Whether it carries the control plane.", "none", ROLES, width=3, mappings=[ROLE]),
+            stat("Ready", "Whether its kubelet reports it as ready.", "none", condition("Ready"), width=3, height=3, mappings=[READY]),
+            stat("Role", "Whether it carries the control plane.", "none", ROLES, width=3, height=3, mappings=[ROLE]),
             stat(
                 "Takes pods",
                 "No: it is cordoned, and takes no new pods.",
                 "none",
                 f"max(kube_node_spec_unschedulable{{{NODE}}})",
-                width=2,
+                width=3,
+                height=3,
                 mappings=[CORDONED],
             ),
-            stat("Up for", "Since its last start.", "s", f"time() - {one('node_boot_time_seconds')}", width=3, limits=thresholds(ORANGE, (3600, GREEN))),
-            stat("CPUs", "How many it has.", "none", f'count(node_cpu_seconds_total{{{NODE},mode="idle"}})', width=2),
-            stat("CPU", "Busy share, over the last minutes.", "percentunit", cpu(CALM), width=2, limits=UTILISATION, decimals=1),
-            stat("Memory size", "How much it has.", "bytes", one("node_memory_MemTotal_bytes"), width=2, decimals=1),
-            stat("Memory", "What is not available.", "percentunit", memory(), width=2, limits=UTILISATION, decimals=1),
-            stat("Fullest disk", "The fullest file system.", "percentunit", filesystem(), width=2, limits=UTILISATION, decimals=1),
-            stat("Pods", "Pods that are placed on it and have not ended.", "none", f"count({pods_here})", width=2),
-            stat("Pods of limit", "Of the pods that it may carry.", "percentunit", f"{PODS} / {allocatable('pods')}", width=2, limits=UTILISATION, decimals=0),
+            stat(
+                "Up for", "Since its last start.", "s", f"time() - {one('node_boot_time_seconds')}", width=3, height=3, limits=thresholds(ORANGE, (3600, GREEN))
+            ),
+            stat("CPUs", "How many it has.", "none", f'count(node_cpu_seconds_total{{{NODE},mode="idle"}})', width=3, height=3),
+            stat("Memory size", "How much it has.", "bytes", one("node_memory_MemTotal_bytes"), width=3, height=3, decimals=1),
+            stat("Pods", "Pods that are placed on it and have not ended.", "none", f"count({pods_here})", width=3, height=3),
+            stat(
+                "Pods of limit",
+                "Of the pods that it may carry.",
+                "percentunit",
+                f"{PODS} / {allocatable('pods')}",
+                width=3,
+                height=3,
+                limits=UTILISATION,
+                decimals=0,
+            ),
+            stat("CPU in use", "Busy share, over the last minutes.", "percentunit", cpu(CALM), width=6, limits=UTILISATION, decimals=1),
+            stat("Memory in use", "What is not available.", "percentunit", memory(), width=6, limits=UTILISATION, decimals=1),
+            stat("Fullest disk", "The fullest file system.", "percentunit", filesystem(), width=6, limits=UTILISATION, decimals=1),
+            stat(
+                "Load per CPU",
+                "Processes that run or wait, by CPU, over five minutes.",
+                "none",
+                load_per_cpu(),
+                width=6,
+                limits=high_is_bad(1.5, 3),
+                decimals=2,
+            ),
             table(
                 "System",
                 "What runs on it.",
@@ -702,8 +719,8 @@ def node() -> Dashboard:
                 ],
                 sort="CPU",
             ),
-            top_graph("CPU of pods", "The ten that use most, in CPUs.", "none", top(pod_cpu, "namespace, pod", "{{namespace}}/{{pod}}"), width=12),
-            top_graph("Memory of pods", "The ten that use most.", "bytes", top(pod_memory, "namespace, pod", "{{namespace}}/{{pod}}"), width=12),
+            top_graph("CPU of pods", "The ten that use most, in CPUs.", "none", top(pod_cpu, "namespace, pod", "{{namespace}}/{{pod}}")),
+            top_graph("Memory of pods", "The ten that use most.", "bytes", top(pod_memory, "namespace, pod", "{{namespace}}/{{pod}}")),
         ],
     )
 

@@ -74,8 +74,8 @@ def top_pods(make, legend: str = NAME):
     return top(make, "namespace, pod", legend)
 
 
-def top_containers(make):
-    return top(make, "namespace, pod, container", CONTAINER_NAME)
+def top_containers(make, condition: str = ""):
+    return top(make, "namespace, pod, container", CONTAINER_NAME, condition=condition)
 
 
 def phase(name: str) -> str:
@@ -89,6 +89,7 @@ def dashboards() -> list[Dashboard]:
     ready = f'max by ({POD}) (kube_pod_status_ready{{{PODS},condition="true"}} {not_ended()})'
     restarted = f"sum(increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h])) or vector(0)"
     killed = f'count(kube_pod_container_status_last_terminated_reason{{{PODS},reason="OOMKilled"}}) or vector(0)'
+    ended = f"(kube_pod_container_status_last_terminated_reason{{{PODS}}} == 1)"
     squeezed = f"count({throttled(CALM)} > 0.25) or vector(0)"
     waiting = f"""
     max by ({CONTAINER}, reason) (
@@ -129,7 +130,7 @@ def dashboards() -> list[Dashboard]:
                     "Limit: what it uses of what it may; near 100 % it is throttled (CPU) or killed (memory).",
                     [
                         label("namespace", "Namespace", width=150),
-                        label("pod", "Pod", links=[POD_LINK], width=300),
+                        label("pod", "Pod", links=[POD_LINK], width=290),
                         label("phase", "Phase", mappings=[PHASE], cellOptions={"type": "color-text"}, width=90),
                         value(
                             "Ready",
@@ -138,14 +139,14 @@ def dashboards() -> list[Dashboard]:
                             mappings=[READY],
                             width=90,
                         ),
-                        value("Restarts", f"sum by ({POD}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none", high_is_bad(1, 10), width=80),
+                        value("Restarts", f"sum by ({POD}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none", high_is_bad(1, 10), width=90),
                         value("Age", f"time() - max by ({POD}) (kube_pod_start_time{{{PODS}}})", "s", width=100),
                         value("CPU", cpu(CALM), "none", decimals=3, width=80),
-                        value("CPU of requested", of(cpu(CALM), asked("requests", "cpu")), "percentunit", decimals=0),
-                        value("CPU of limit", of(cpu(CALM), asked("limits", "cpu")), "percentunit", UTILISATION, decimals=0),
+                        value("CPU/request", of(cpu(CALM), asked("requests", "cpu")), "percentunit", decimals=0, width=120),
+                        value("CPU/limit", of(cpu(CALM), asked("limits", "cpu")), "percentunit", UTILISATION, decimals=0, width=105),
                         value("Memory", memory(), "bytes", width=90),
-                        value("Memory of requested", of(memory(), asked("requests", "memory")), "percentunit", decimals=0),
-                        value("Memory of limit", of(memory(), asked("limits", "memory")), "percentunit", UTILISATION, decimals=0),
+                        value("Memory/request", of(memory(), asked("requests", "memory")), "percentunit", decimals=0, width=145),
+                        value("Memory/limit", of(memory(), asked("limits", "memory")), "percentunit", UTILISATION, decimals=0, width=130),
                         label("node", "Node", links=[NODE_LINK]),
                         source(
                             f"max by ({POD}, phase, node) ((kube_pod_status_phase{{{PODS}}} == 1) * on ({POD}) group_left (node)"
@@ -194,14 +195,14 @@ def dashboards() -> list[Dashboard]:
                         label("pod", "Pod", links=[POD_LINK]),
                         label("container", "Container"),
                         label("reason", "Ended by"),
-                        value("Restarts", f"max by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none"),
+                        value("Restarts", f"max by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}} and on ({CONTAINER}) {ended})", "none"),
                         value(
                             "In the last hour",
-                            f"max by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h]))",
+                            f"max by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h]) and on ({CONTAINER}) {ended})",
                             "none",
                             decimals=0,
                         ),
-                        source(f"max by ({CONTAINER}, reason) ((kube_pod_container_status_last_terminated_reason{{{PODS}}} == 1))"),
+                        source(f"max by ({CONTAINER}, reason) ({ended})"),
                     ],
                     width=12,
                     height=8,
@@ -217,53 +218,52 @@ def dashboards() -> list[Dashboard]:
                     overrides=[override(name, color=color) for name, color in PHASES.items()],
                 ),
                 row("CPU, the ten highest"),
-                top_graph("CPU", "In CPUs.", "none", top_pods(cpu), width=12),
+                top_graph("CPU", "In CPUs.", "none", top_pods(cpu)),
                 top_graph(
                     "CPU of requested",
                     "What a pod uses of what it asked for; more than 100 % is borrowed, and is taken back when others need theirs.",
                     "percentunit",
                     top_pods(lambda window, at: of(cpu(window, at), asked("requests", "cpu", at=at))),
-                    width=12,
                 ),
                 top_graph(
                     "CPU of limit",
                     "What a pod uses of what it may. At 100 % it is throttled.",
                     "percentunit",
                     top_pods(lambda window, at: of(cpu(window, at), asked("limits", "cpu", at=at))),
-                    width=12,
                 ),
                 top_graph(
                     "Throttled",
                     "Share of the periods in which a container was kept from the CPU by its limit; only containers with a limit have it.",
                     "percentunit",
                     top_containers(throttled),
-                    width=12,
                     maximum=1,
                 ),
                 row("Memory, the ten highest"),
-                top_graph("Memory", "What can't be taken from a pod without harm (working set).", "bytes", top_pods(memory), width=12),
+                top_graph("Memory", "What can't be taken from a pod without harm (working set).", "bytes", top_pods(memory)),
                 top_graph(
                     "Memory of limit",
                     "What a pod uses of what it may. At 100 % it is killed.",
                     "percentunit",
                     top_pods(lambda window, at: of(memory(window, at), asked("limits", "memory", at=at))),
-                    width=12,
                 ),
                 top_graph(
                     "Memory of requested",
                     "What a pod uses of what it asked for; pods above 100 % are the first to go when a node has no more.",
                     "percentunit",
                     top_pods(lambda window, at: of(memory(window, at), asked("requests", "memory", at=at))),
-                    width=12,
                 ),
-                top_graph("Restarts", "Of containers, in each step of the graph.", "none", top_containers(restarts), width=12),
+                top_graph(
+                    "Restarts",
+                    "Of containers, in each step of the graph; those that were not started again are left out.",
+                    "none",
+                    top_containers(restarts, " > 0"),
+                ),
                 row("Disks and memory events, the ten highest"),
                 top_graph(
                     "Killed for memory",
                     "How often the kernel killed a process of a container in each step, for want of memory.",
                     "none",
                     top_containers(lambda window, at: f"sum by ({CONTAINER}) (increase(container_oom_events_total{{{CONTAINERS}}}[{window}]{at}))"),
-                    width=12,
                 ),
                 top_graph(
                     "Disks",
@@ -275,7 +275,6 @@ def dashboards() -> list[Dashboard]:
                             f" + sum by ({POD}) (rate(container_fs_writes_bytes_total{{{CONTAINERS}}}[{window}]{at}))"
                         )
                     ),
-                    width=12,
                 ),
                 row("Containers", collapsed=True),
                 table(

@@ -94,14 +94,18 @@ def requested(resource: str) -> str:
     return by_workload(f'sum by ({POD}) (kube_pod_container_resource_requests{{{NAMESPACE},resource="{resource}"}} {not_ended()})')
 
 
-def missing(at: str = "") -> str:
+def missing() -> str:
     """Pods that are wanted and not ready, by workload of any kind."""
     parts = []
     for kind, (name, wanted, ready) in KINDS.items():
         by = f"cluster, namespace, {name}"
-        difference = f"sum by ({by}) ({wanted}{selector(name)}{at}) - sum by ({by}) ({ready}{selector(name)}{at})"
+        difference = f"sum by ({by}) ({wanted}{selector(name)}) - sum by ({by}) ({ready}{selector(name)})"
         parts.append(f'label_replace(label_replace({difference}, "workload", "$1", "{name}", "(.+)"), "kind", "{kind}", "", "")')
     return f"sum by ({WORKLOAD}) ({' or '.join(parts)})"
+
+
+def most_missing(window: str, at: str) -> str:
+    return f"max_over_time(({missing()})[{window}:]{at})" if at else missing()
 
 
 def health(kind: str) -> str:
@@ -122,7 +126,7 @@ def _health_stat(kind: str, plural: str):
     )
 
 
-def _replicas(kind: str, title: str, more: list, description: str):
+def _replicas(kind: str, title: str, more: list, description: str, height: int = 8):
     """A table of one kind of workload: what is wanted, and what is there."""
     name, wanted, ready = KINDS[kind]
     by = f"cluster, namespace, {name}"
@@ -131,16 +135,23 @@ def _replicas(kind: str, title: str, more: list, description: str):
         description,
         [
             label("namespace", "Namespace"),
-            label(name, kind, links=[pods_link(kind)], width=260),
-            value("Wanted", f"sum by ({by}) ({wanted}{selector(name)})", "none"),
-            value("Ready", f"sum by ({by}) ({ready}{selector(name)})", "none"),
-            value("Health", f"sum by ({by}) ({ready}{selector(name)}) / (sum by ({by}) ({wanted}{selector(name)}) > 0)", "percentunit", SHARE, decimals=0),
-            *[value(column, f"sum by ({by}) ({metric}{selector(name)})", "none", limits) for column, metric, limits in more],
-            value("Age", f"time() - max by ({by}) (kube_{name}_created{selector(name)})", "s"),
+            label(name, kind, links=[pods_link(kind)]),
+            value("Wanted", f"sum by ({by}) ({wanted}{selector(name)})", "none", width=100),
+            value("Ready", f"sum by ({by}) ({ready}{selector(name)})", "none", width=100),
+            value(
+                "Health",
+                f"sum by ({by}) ({ready}{selector(name)}) / (sum by ({by}) ({wanted}{selector(name)}) > 0)",
+                "percentunit",
+                SHARE,
+                decimals=0,
+                width=100,
+            ),
+            *[value(column, f"sum by ({by}) ({metric}{selector(name)})", "none", limits, width=120) for column, metric, limits in more],
+            value("Age", f"time() - max by ({by}) (kube_{name}_created{selector(name)})", "s", width=120),
         ],
         sort="Health",
         descending=False,
-        height=8,
+        height=height,
     )
 
 
@@ -197,11 +208,9 @@ def dashboards() -> list[Dashboard]:
                     width=3,
                     limits=bad_if_any(),
                 ),
+                stat("HPAs at limit", "Horizontal pod autoscalers that may not add more pods.", "none", at_limit, width=3, limits=bad_if_any(ORANGE)),
                 stat(
-                    "Autoscalers at their limit", "Horizontal pod autoscalers that may not add more pods.", "none", at_limit, width=3, limits=bad_if_any(ORANGE)
-                ),
-                stat(
-                    "Budgets without room",
+                    "Stuck budgets",
                     "Disruption budgets that allow no pod to be taken away: a node with such a pod can't be emptied.",
                     "none",
                     f"count(max by ({budget}) (kube_poddisruptionbudget_status_pod_disruptions_allowed{budgets}) == 0) or vector(0)",
@@ -218,9 +227,9 @@ def dashboards() -> list[Dashboard]:
                 ),
                 top_graph(
                     "Pods that are missing",
-                    "Wanted, and not ready: the ten workloads that miss most.",
+                    "Wanted, and not ready: the ten workloads that missed most in this time.",
                     "none",
-                    top(lambda _window, at: missing(at), "namespace, kind, workload", "{{namespace}}/{{workload}} ({{kind}})"),
+                    top(most_missing, "namespace, kind, workload", "{{namespace}}/{{workload}} ({{kind}})", condition=" > 0"),
                     width=12,
                     height=8,
                 ),
@@ -235,6 +244,7 @@ def dashboards() -> list[Dashboard]:
                         ("Paused", "kube_deployment_spec_paused", bad_if_any(ORANGE)),
                     ],
                     "One row a Deployment. Updated: pods that are of the newest version; while it is less than wanted, a change is on its way or stuck.",
+                    height=11,
                 ),
                 _replicas(
                     "StatefulSet",
@@ -253,9 +263,9 @@ def dashboards() -> list[Dashboard]:
                         ("Scheduled", "kube_daemonset_status_current_number_scheduled", None),
                         ("Available", "kube_daemonset_status_number_available", None),
                         ("Updated", "kube_daemonset_status_updated_number_scheduled", None),
-                        ("Where it ought not to be", "kube_daemonset_status_number_misscheduled", bad_if_any(ORANGE)),
+                        ("Misplaced", "kube_daemonset_status_number_misscheduled", bad_if_any(ORANGE)),
                     ],
-                    "One row a DaemonSet. Wanted: the nodes that it fits.",
+                    "One row a DaemonSet. Wanted: the nodes that it fits; misplaced: pods on nodes that it does not.",
                 ),
                 row("Jobs"),
                 table(
@@ -265,13 +275,13 @@ def dashboards() -> list[Dashboard]:
                         label("namespace", "Namespace"),
                         label("job_name", "Job", links=[pods_link("Job")], width=220),
                         label("owner_name", "Made by"),
-                        value("Failed", f"max by ({job}) (kube_job_failed{ended})", "none", mappings=[NO_YES]),
-                        value("Complete", f"max by ({job}) (kube_job_complete{ended})", "none", mappings=[YES_NO]),
-                        value("At work", f"max by ({job}) (kube_job_status_active{jobs})", "none"),
-                        value("Pods succeeded", f"max by ({job}) (kube_job_status_succeeded{jobs})", "none"),
-                        value("Pods failed", f"sum by ({job}) (kube_job_status_failed{jobs})", "none", bad_if_any(ORANGE)),
-                        value("To complete", f"max by ({job}) (kube_job_spec_completions{jobs})", "none"),
-                        value("Began", f"time() - max by ({job}) (kube_job_status_start_time{jobs})", "s"),
+                        value("Failed", f"max by ({job}) (kube_job_failed{ended})", "none", mappings=[NO_YES], width=110),
+                        value("Complete", f"max by ({job}) (kube_job_complete{ended})", "none", mappings=[YES_NO], width=110),
+                        value("At work", f"max by ({job}) (kube_job_status_active{jobs})", "none", width=110),
+                        value("Pods succeeded", f"max by ({job}) (kube_job_status_succeeded{jobs})", "none", width=130),
+                        value("Pods failed", f"sum by ({job}) (kube_job_status_failed{jobs})", "none", bad_if_any(ORANGE), width=130),
+                        value("To complete", f"max by ({job}) (kube_job_spec_completions{jobs})", "none", width=130),
+                        value("Began", f"time() - max by ({job}) (kube_job_status_start_time{jobs})", "s", width=110),
                         source(f"max by ({job}, owner_name) (kube_job_owner{jobs})"),
                     ],
                     sort="Began",
@@ -286,8 +296,8 @@ def dashboards() -> list[Dashboard]:
                         label("cronjob", "Cron job", links=[pods_link("Cron job")]),
                         label("schedule", "Schedule"),
                         label("concurrency_policy", "While one runs"),
-                        value("Suspended", f"max by ({cronjob}) (kube_cronjob_spec_suspend{cronjobs})", "none", mappings=[SUSPENDED]),
-                        value("At work", f"max by ({cronjob}) (kube_cronjob_status_active{cronjobs})", "none"),
+                        value("Suspended", f"max by ({cronjob}) (kube_cronjob_spec_suspend{cronjobs})", "none", mappings=[SUSPENDED], width=110),
+                        value("At work", f"max by ({cronjob}) (kube_cronjob_status_active{cronjobs})", "none", width=110),
                         value("Last begun", f"time() - max by ({cronjob}) (kube_cronjob_status_last_schedule_time{cronjobs})", "s"),
                         value("Last success", f"time() - max by ({cronjob}) (kube_cronjob_status_last_successful_time{cronjobs})", "s"),
                         value("Next", f"max by ({cronjob}) (kube_cronjob_next_schedule_time{cronjobs}) - time()", "s", low_is_bad(-120, -60)),
@@ -400,8 +410,8 @@ def dashboards() -> list[Dashboard]:
                     ],
                     sort="CPU",
                 ),
-                top_graph("CPU", "In CPUs, the ten highest.", "none", top(cpu, "namespace, kind, workload", "{{namespace}}/{{workload}}"), width=12),
-                top_graph("Memory", "The ten highest.", "bytes", top(memory, "namespace, kind, workload", "{{namespace}}/{{workload}}"), width=12),
+                top_graph("CPU", "In CPUs, the ten highest.", "none", top(cpu, "namespace, kind, workload", "{{namespace}}/{{workload}}")),
+                top_graph("Memory", "The ten highest.", "bytes", top(memory, "namespace, kind, workload", "{{namespace}}/{{workload}}")),
             ],
         )
     ]
