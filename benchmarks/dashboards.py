@@ -1,17 +1,21 @@
 """Measures grafana_dashboards beside a loop of community.grafana.grafana_dashboard; prints a Markdown table.
 
     python benchmarks/dashboards.py [--save] [--runs 3] [--dashboards 500] [--loop 10] [--latency MS]
+    GRAFANA_URL=... GRAFANA_USERNAME=... GRAFANA_PASSWORD=... python benchmarks/dashboards.py (likewise)
 
-It runs on the double of Grafana's HTTP API (tests/grafana_double), not on a Grafana: the double answers faster than a Grafana with its database does. With
---latency the double waits so long before each answer. Both ways run in turn in the same ansible-playbook; seconds are those of whole tasks, requests are
-counted by the double. The loop has fewer dashboards, and its time is extrapolated. With --save the table takes its place in benchmarks/README.md.
+Without GRAFANA_URL it runs on the double of Grafana's HTTP API (tests/grafana_double), which answers faster than a Grafana with its database does. With
+--latency the double waits so long before each answer. On a Grafana, the folders Bench and Loop and the dashboards bench-<number> are made and removed.
+Both ways run in turn in the same ansible-playbook; seconds are those of whole tasks, requests are counted by the double, or by Grafana in /metrics. The
+loop has fewer dashboards, and its time is extrapolated. With --save the table takes its place in benchmarks/README.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import pathlib
+import re
 import statistics
 import sys
 import tempfile
@@ -21,7 +25,7 @@ import lab
 import yaml
 
 sys.path.insert(0, str(lab.TOP / "tests"))
-from grafana_double.running import TOKEN, Grafana, double
+from grafana_double.running import Grafana, double, real
 
 STEPS = ("first push", "unchanged", "5 changed", "prune of 5")
 CHANGED = 5
@@ -75,9 +79,21 @@ def timed(name: str, task: dict[str, t.Any]) -> list[dict[str, t.Any]]:
         {"name": "Begin", "ansible.builtin.set_fact": {"begin": clock}},
         {"name": name, **task, "register": "done"},
         {"name": "End", "ansible.builtin.set_fact": {"times": "{{ times + [clock | float - begin | float] }}"}, "vars": {"clock": clock}},
-        {"name": "Count", "ansible.builtin.uri": {"url": "{{ url }}/_double/log"}, "register": "log"},
-        {"name": "Keep", "ansible.builtin.set_fact": {"counts": "{{ counts + [log.json | length] }}"}},
+        {"name": "Count", "ansible.builtin.uri": {"url": "{{ url }}{{ counter }}", "return_content": True}, "register": "log"},
+        {"name": "Keep", "ansible.builtin.set_fact": {"counts": "{{ counts + [log.content] }}"}},
     ]
+
+
+def counter(grafana: Grafana) -> str:
+    return "/_double/log" if grafana.controls else "/metrics"
+
+
+def requests_in(text: str) -> int:
+    """Requests so far, as the double's log or Grafana's metrics say."""
+    if text.lstrip().startswith("["):
+        return len(json.loads(text))
+    rows = re.findall(r'^grafana_http_request_duration_seconds_count\{[^}]*handler="(/api/[^"]*)"[^}]*\} (\S+)', text, re.MULTILINE)
+    return sum(int(float(value)) for _handler, value in rows)
 
 
 def play(tasks: list[dict[str, t.Any]], grafana: Grafana, folder: pathlib.Path) -> list[tuple[float, int]]:
@@ -87,19 +103,35 @@ def play(tasks: list[dict[str, t.Any]], grafana: Grafana, folder: pathlib.Path) 
         "name": "Turn",
         "hosts": "localhost",
         "gather_facts": False,
-        "vars": {"times": [], "counts": [], "url": grafana.url, "ansible_python_interpreter": sys.executable},
-        "tasks": [*tasks, {"name": "Save", "ansible.builtin.copy": save}],
+        "vars": {"times": [], "counts": [], "url": grafana.url, "counter": counter(grafana), "ansible_python_interpreter": sys.executable},
+        "tasks": [*tasks[-2:], *tasks, {"name": "Save", "ansible.builtin.copy": save}],
     }
     (folder / "play.yml").write_text(yaml.safe_dump([whole]))
-    begin = len(grafana.log())
     lab.playbook("-i", "localhost,", "-c", "local", str(folder / "play.yml"))
     found = json.loads((folder / "times.json").read_text())
-    counts = [begin, *found["counts"]]
+    counts = [requests_in(text) for text in found["counts"]]
     return [(seconds, after - before) for seconds, before, after in zip(found["times"], counts[:-1], counts[1:], strict=True)]
 
 
+@contextlib.contextmanager
+def tidied(grafana: Grafana) -> t.Iterator[Grafana]:
+    """A Grafana that has nothing of this benchmark, before and after."""
+
+    def tidy() -> None:
+        for folder in grafana.request("GET", "/api/folders"):
+            if folder["title"] in ("Bench", "Loop"):
+                grafana.request("DELETE", f"/api/folders/{folder['uid']}")
+
+    tidy()
+    try:
+        yield grafana
+    finally:
+        tidy()
+
+
 def turn(options: argparse.Namespace) -> dict[str, list[tuple[float, int]]]:
-    with tempfile.TemporaryDirectory(prefix="scs-observer-bench-") as name, double("--nested") as grafana:
+    found = real()
+    with tempfile.TemporaryDirectory(prefix="scs-observer-bench-") as name, tidied(found) if found else double("--nested", "--password", "admin") as grafana:
         folder = pathlib.Path(name)
         if options.latency:
             grafana.control("faults", [{"path": "^/api/", "delay": options.latency / 1000}])
@@ -107,7 +139,7 @@ def turn(options: argparse.Namespace) -> dict[str, list[tuple[float, int]]]:
         for place, files in (("same", numbers), ("fewer", numbers[CHANGED:])):
             written(folder / place, files)
         written(folder / "changed", numbers, CHANGED)
-        login = {"url": grafana.url, "url_token": TOKEN}
+        login = {"url": grafana.url, **grafana.login}
         scope = {"folder": "Bench", "prune": True, "prune_folder": "Bench"}
         ours = [
             step
@@ -115,7 +147,9 @@ def turn(options: argparse.Namespace) -> dict[str, list[tuple[float, int]]]:
             for step in timed(f"Ours, {place}", {"scs.observer.grafana_dashboards": {**login, **scope, "src": [str(folder / place)]}})
         ]
         result = {"ours": play(ours, grafana, folder)}
-        loop = {"url": grafana.url, "grafana_api_key": TOKEN, "folder": "Loop", "overwrite": True}
+        their_names = {"url_token": "grafana_api_key"}
+        their_login = {"url": grafana.url, **{their_names.get(name, name): value for name, value in grafana.login.items()}}
+        loop = {**their_login, "folder": "Loop", "overwrite": True}
         grafana.request("POST", "/api/folders", {"title": "Loop", "uid": "loop"})
         few = range(10_000, 10_000 + options.loop)
         names = {"few": written(folder / "few", few), "few changed": written(folder / "few changed", few, CHANGED)}
@@ -124,7 +158,7 @@ def turn(options: argparse.Namespace) -> dict[str, list[tuple[float, int]]]:
             for place in ("few", "few", "few changed")
             for step in timed(f"Theirs, {place}", {"community.grafana.grafana_dashboard": {**loop, "path": "{{ item }}"}, "loop": names[place]})
         ]
-        gone = {"url": grafana.url, "grafana_api_key": TOKEN, "state": "absent", "uid": "{{ item }}"}
+        gone = {**their_login, "state": "absent", "uid": "{{ item }}"}
         uids = [f"bench-{number}" for number in few[:CHANGED]]
         theirs += timed("Theirs, delete", {"community.grafana.grafana_dashboard": gone, "loop": uids})
         result["loop"] = play(theirs, grafana, folder)
@@ -162,8 +196,11 @@ def measure(options: argparse.Namespace) -> str:
         "ratio",
     )
     wait = f", which waits {options.latency} ms before each answer" if options.latency else ""
+    where = f"on the double{wait}, not on a Grafana"
+    if grafana := real():
+        where = f"on a Grafana {grafana.request('GET', '/api/frontend/settings')['buildInfo']['version']} on the same machine, with SQLite"
     begin = "One turn" if options.runs == 1 else f"Median of {options.runs} turns (each of them in brackets)"
-    return f"{begin}, on the double{wait}, not on a Grafana.\n\n{lab.table(head, rows)}"
+    return f"{begin}, {where}.\n\n{lab.table(head, rows)}"
 
 
 def main() -> None:
@@ -172,6 +209,7 @@ def main() -> None:
     parser.add_argument("--loop", type=int, default=10, help="dashboards of the loop")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0, help="milliseconds that the double waits before each answer")
+    parser.add_argument("--name", default="dashboards", help="the table's name in benchmarks/README.md")
     parser.add_argument("--save", action="store_true", help="write the table into benchmarks/README.md")
     options = parser.parse_args()
     if not CHANGED <= options.loop <= options.dashboards:
@@ -181,7 +219,7 @@ def main() -> None:
     text = f"`{command}`. {where}\n\n{measure(options)}"
     print(text)
     if options.save:
-        lab.save("dashboards-latency" if options.latency else "dashboards", text)
+        lab.save("dashboards-real" if real() else "dashboards-latency" if options.latency else options.name, text)
 
 
 if __name__ == "__main__":

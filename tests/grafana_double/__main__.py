@@ -29,14 +29,26 @@ import json
 import re
 import socket
 import ssl
+import string
 import threading
 import time
 import typing as t
+import unicodedata
 import urllib.parse
 import uuid
 
 Json = dict[str, t.Any]
 UID = re.compile(r"[a-zA-Z0-9\-_]*\Z")
+SEPARATORS = " ,\"'\n\r\0?.()-_/;=*+<>[]{}|"
+TYPE_NAMES = {"prometheus": "Prometheus", "loki": "Loki"}
+# What a role lacks to do this, as Grafana names it.
+RIGHTS = {
+    ("POST", "dashboards"): "any of dashboards:create, dashboards:write",
+    ("DELETE", "dashboards"): "dashboards:delete",
+    ("POST", "folders"): "folders:create",
+    ("PUT", "folders"): "folders:write",
+    ("DELETE", "folders"): "folders:delete",
+}
 # What the editor of Grafana adds when it saves.
 EDITOR: Json = {
     "annotations": {
@@ -68,10 +80,10 @@ EDITOR: Json = {
 
 
 class Refused(Exception):
-    def __init__(self, status: int, message: str, code: str = "") -> None:
+    def __init__(self, status: int, message: str, code: str = "", title: str = "") -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"message": message, **({"status": code} if code else {})}
+        self.body = {"message": message, **({"status": code} if code else {}), **({"title": title} if title else {})}
 
 
 def now() -> str:
@@ -79,7 +91,17 @@ def now() -> str:
 
 
 def slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "-"
+    """Letters lose their accents, separators become one dash, and other signs the hexadecimal digits of their UTF-8."""
+    found, apart = "", False
+    for sign in title.strip().lower().replace("&", "and"):
+        if sign in SEPARATORS:
+            apart = True
+            continue
+        plain = unicodedata.normalize("NFKD", sign)[0]
+        known = plain in string.ascii_lowercase + string.digits
+        found += "-" * apart + (plain if known else sign.encode().hex())
+        apart = not known
+    return found.strip("-")
 
 
 class Grafana:
@@ -113,31 +135,37 @@ class Grafana:
             raise Refused(404, "folder not found", "not-found")
         return self.folders[uid]
 
-    def folder_answer(self, folder: Json) -> Json:
+    def folder_answer(self, folder: Json, by: str = "", without: tuple[str, ...] = ()) -> Json:
+        """With nested folders, only the answer to creating it says who did."""
+        by = by or ("Anonymous" if self.nested else "admin")
         found = {
             **{key: folder[key] for key in ("id", "uid", "title", "created", "updated", "version")},
+            "orgId": 0,
             "url": f"/dashboards/f/{folder['uid']}/{slug(folder['title'])}",
             "hasAcl": False,
             "canSave": True,
             "canEdit": True,
             "canAdmin": True,
             "canDelete": True,
-            "createdBy": "admin",
-            "updatedBy": "admin",
+            "createdBy": by,
+            "updatedBy": by,
         }
-        if self.nested:
+        if self.nested and folder["parentUid"]:
             found["parentUid"] = folder["parentUid"]
             parents, uid = [], folder["parentUid"]
             while uid and len(parents) < 8:
-                parents.insert(0, self.folder_answer({**self.folders[uid], "parentUid": ""}))
-                uid = self.folders[uid]["parentUid"]
+                above = self.folders[uid]
+                parents.insert(0, self.folder_answer({**above, "parentUid": ""}, without=("version",)))
+                if above["parentUid"]:
+                    parents[0]["parentUid"] = above["parentUid"]
+                uid = above["parentUid"]
             found["parents"] = parents
-        return found
+        return {key: value for key, value in found.items() if key not in without}
 
     def list_folders(self, query: Query) -> list[Json]:
         parent = query.one("parentUid") if self.nested else ""
         if parent and parent not in self.folders:
-            raise Refused(404, "folder not found", "not-found")
+            raise Refused(404, "[guardian.dashboardNotFound] failed to get dashboard by UID: Dashboard not found")
         inside = [folder for folder in self.folders.values() if not self.nested or folder["parentUid"] == parent]
         inside.sort(key=lambda folder: folder["title"].lower())
         hits = [{key: folder[key] for key in ("id", "uid", "title", *(["parentUid"] if parent else []))} for folder in inside]
@@ -145,18 +173,25 @@ class Grafana:
 
     def create_folder(self, body: Json) -> Json:
         title, uid = str(body.get("title") or "").strip(), body.get("uid") or uuid.uuid4().hex[:14]
-        parent = str(body.get("parentUid") or "") if self.nested else ""
+        parent = str(body.get("parentUid") or "")
+        if parent and not self.nested and parent not in self.folders:
+            refused = Refused(404, "Not found")
+            refused.body |= {"messageId": "folder.notFound", "statusCode": 404}
+            raise refused
         if not title:
             raise Refused(400, "folder title cannot be empty")
         if not UID.match(uid) or len(uid) > 40:
             raise Refused(400, "uid contains illegal characters" if len(uid) <= 40 else "uid too long, max 40 characters")
         if parent:
             self.folder(parent)
-        if uid in self.folders or uid in self.dashboards:
+        self.check_folder_title(title, parent, uid)
+        if uid in self.folders:
+            raise Refused(412, "the folder has been changed by someone else", "version-mismatch")
+        if uid in self.dashboards:
             raise Refused(409, "a folder/dashboard with the same uid already exists")
-        self.check_folder_title(title, parent)
         self.folders[uid] = {"id": self.new_id(), "uid": uid, "title": title, "parentUid": parent, "created": now(), "updated": now(), "version": 1}
-        return self.folder_answer(self.folders[uid])
+        # without nested folders the parent is kept too, and said only here
+        return {**self.folder_answer(self.folders[uid], "admin"), **({"parentUid": parent} if parent else {})}
 
     def check_folder_title(self, title: str, parent: str, besides: str = "") -> None:
         if any(folder["title"] == title and folder["parentUid"] == parent and folder["uid"] != besides for folder in self.folders.values()):
@@ -166,7 +201,7 @@ class Grafana:
         folder = self.folder(uid)
         if not body.get("overwrite") and body.get("version") != folder["version"]:
             raise Refused(412, "the folder has been changed by someone else", "version-mismatch")
-        title = str(body.get("title") or "").strip()
+        title = str(body.get("title") or "").strip() or (folder["title"] if body.get("title") == "" else "")
         if not title:
             raise Refused(400, "folder title cannot be empty")
         self.check_folder_title(title, folder["parentUid"], uid)
@@ -178,24 +213,24 @@ class Grafana:
         above = parent
         while above:
             if above == uid:
-                raise Refused(400, "folder cannot be moved into itself or one of its own")
+                raise Refused(500, "move folder failed")
             above = self.folder(above)["parentUid"]
-        folder["parentUid"] = parent
-        return self.folder_answer(folder)
+        folder.update(parentUid=parent, version=folder["version"] + 1)
+        return self.folder_answer(folder, without=("version",))
 
     def delete_folder(self, uid: str) -> Json:
-        folder = self.folder(uid)
+        self.folder(uid)
         for child in [child["uid"] for child in self.folders.values() if child["parentUid"] == uid]:
             self.delete_folder(child)
         self.dashboards = {key: item for key, item in self.dashboards.items() if item["folderUid"] != uid}
         del self.folders[uid]
-        return {"message": "Folder deleted", "title": folder["title"], "id": folder["id"]}
+        return {"message": "Folder deleted"}
 
     # Dashboards
 
     def dashboard(self, uid: str) -> Json:
         if uid not in self.dashboards:
-            raise Refused(404, "Dashboard not found", "not-found")
+            raise Refused(404, "Dashboard not found")
         return self.dashboards[uid]
 
     def dashboard_answer(self, item: Json, *, writes: bool) -> Json:
@@ -223,17 +258,20 @@ class Grafana:
             "folderUrl": f"/dashboards/f/{folder['uid']}/{slug(folder['title'])}" if folder else "",
             "provisioned": bool(item["external_id"]) and not item["allow_ui"],
             "provisionedExternalId": item["external_id"],
-            "annotationsPermissions": {scope: dict.fromkeys(("canAdd", "canEdit", "canDelete"), writes) for scope in ("dashboard", "organization")},
+            "annotationsPermissions": {
+                scope: dict.fromkeys(("canAdd", "canEdit", "canDelete"), allowed) for scope, allowed in (("dashboard", True), ("organization", writes))
+            },
         }
         return {"meta": meta, "dashboard": item["data"]}
 
     def save(self, body: Json, by: str) -> Json:
-        if not isinstance(body.get("dashboard"), dict):
+        if not isinstance(body.get("dashboard"), dict | list):
             raise Refused(400, "bad request data")
-        data = copy.deepcopy(body["dashboard"])
+        data = copy.deepcopy(body["dashboard"]) if isinstance(body["dashboard"], dict) else {}
         if body.get("isFolder"):
             raise Refused(400, "Use folders endpoint for saving folders.")
-        data["title"], uid = str(data.get("title") or "").strip(), str(data.get("uid") or "").strip()
+        title, uid = data.get("title"), str(data.get("uid") or "").strip()
+        data["title"] = title.strip() if isinstance(title, str) else ""
         if not data["title"]:
             raise Refused(400, "Dashboard title cannot be empty", "empty-name")
         if not UID.match(uid):
@@ -279,7 +317,9 @@ class Grafana:
             fill_panel_ids(data)
         item = existing or {"created": now(), "created_by": by, "external_id": "", "allow_ui": False, "plugin": False, "history": []}
         item.update(data=data, folderUid=folder, updated=now(), by=by)
-        item["history"].append({"version": data["version"], "message": str(body.get("message") or ""), "created": now(), "createdBy": by})
+        message = str(body.get("message") or "") if item["history"] else "Initial save"
+        kept = {key: value for key, value in data.items() if item["history"] or key != "id"}
+        item["history"].append({"version": data["version"], "message": message, "created": now(), "createdBy": by, "data": kept})
         self.dashboards[uid] = item
         answer = {"status": "success", "slug": slug(data["title"]), "version": data["version"], "id": data["id"], "uid": uid}
         return {**answer, "url": f"/d/{uid}/{slug(data['title'])}", "folderUid": folder}
@@ -300,12 +340,11 @@ class Grafana:
                 "uid": uid,
                 "parentVersion": row["version"] - 1,
                 "restoredFrom": 0,
-                "data": None,
                 **row,
             }
             for number, row in enumerate(item["history"], 1)
         ]
-        return query.page(rows[::-1], 1000)
+        return rows[::-1][query.number("start", 0) :][: query.number("limit", 1000)]
 
     def search(self, query: Query) -> list[Json]:
         if query.number("limit", 1000) > 5000:
@@ -313,7 +352,10 @@ class Grafana:
         hits: list[Json] = []
         kind, tags = query.one("type"), set(query.all("tag"))
         if kind in ("", "dash-folder") and not tags:
-            hits += [self.hit(folder["id"], folder["uid"], folder["title"], "dash-folder", [], folder["parentUid"]) for folder in self.folders.values()]
+            hits += [
+                self.hit(folder["id"], folder["uid"], folder["title"], "dash-folder", [], folder["parentUid"] if self.nested else "")
+                for folder in self.folders.values()
+            ]
         if kind in ("", "dash-db"):
             for item in self.dashboards.values():
                 data = item["data"]
@@ -323,29 +365,42 @@ class Grafana:
         folders, numbers = query.all("folderUIDs"), [number for number in query.all("folderIds") if number.isdigit()]
         hits = [hit for hit in hits if text in hit["title"].lower() and (not uids or hit["uid"] in uids)]
         if folders:
-            hits = [hit for hit in hits if (hit.get("folderUid") or "general") in folders]
+            # all folders count as being at the top too
+            places = [{hit.get("folderUid") or "general", "general" if hit["type"] == "dash-folder" else ""} for hit in hits]
+            hits = [hit for hit, place in zip(hits, places, strict=True) if place & set(folders)]
         if numbers:
             hits = [hit for hit in hits if str(hit.get("folderId", 0)) in numbers]
-        hits.sort(key=lambda hit: (hit["type"] != "dash-folder", hit["title"].lower()))
-        return query.page(hits, 1000)
+        hits.sort(key=lambda hit: hit["title"], reverse=query.one("sort") == "alpha-desc")
+        found = query.page(hits, 1000)
+        if not query.one("sort"):
+            # one list for both, of which each page is put in order once more
+            found.sort(key=lambda hit: (hit["type"] != "dash-folder", hit["title"].lower()))
+            for hit in found:
+                hit["tags"] = sorted(hit["tags"], key=str.lower)
+        return found
 
     def hit(self, number: int, uid: str, title: str, kind: str, tags: list[str], folder: str) -> Json:
         url = f"/dashboards/f/{uid}/{slug(title)}" if kind == "dash-folder" else f"/d/{uid}/{slug(title)}"
         found = {"id": number, "uid": uid, "title": title, "uri": f"db/{slug(title)}", "url": url, "slug": "", "type": kind}
-        found |= {"tags": sorted(tags), "isStarred": False, "sortMeta": 0}
+        found |= {"tags": tags, "isStarred": False, "sortMeta": 0}
         if folder:
             above = self.folders[folder]
-            place = f"/dashboards/f/{folder}/{slug(above['title'])}"
-            found |= {"folderId": above["id"], "folderUid": folder, "folderTitle": above["title"], "folderUrl": place}
+            found |= {"folderUid": folder, "folderTitle": above["title"]}
+            if kind == "dash-db":
+                found |= {"folderId": above["id"], "folderUrl": f"/dashboards/f/{folder}/{above['title'] if self.nested else slug(above['title'])}"}
         return found
 
     # Datasources
 
     def add_datasource(self, body: Json) -> Json:
-        if any(item["name"] == body.get("name") or (body.get("uid") and item["uid"] == body["uid"]) for item in self.datasources):
-            raise Refused(409, "data source with the same name already exists")
+        if not body.get("type") or not body.get("access"):
+            raise Refused(400, "bad request data")
+        for key in ("name", "uid"):
+            if body.get(key) and any(item[key] == body[key] for item in self.datasources):
+                raise Refused(409, f"data source with the same {key} already exists")
         base = {"url": "", "user": "", "database": "", "basicAuth": False, "isDefault": False, "jsonData": {}, "readOnly": False, "access": "proxy"}
-        extra = {"basicAuthUser": "", "withCredentials": False, "secureJsonFields": {}, "version": 1, "typeLogoUrl": ""}
+        extra = {"basicAuthUser": "", "withCredentials": False, "secureJsonFields": dict.fromkeys(body.get("secureJsonData") or {}, True), "version": 1}
+        extra["typeLogoUrl"] = f"public/app/plugins/datasource/{body['type']}/img/{body['type']}_logo.svg"
         item = {**base, **extra, **body, "id": self.new_id(), "orgId": 1, "uid": body.get("uid") or uuid.uuid4().hex[:9]}
         item.pop("secureJsonData", None)
         self.datasources.append(item)
@@ -359,7 +414,9 @@ class Grafana:
 
     def update_datasource(self, key: str, value: str, body: Json) -> Json:
         item = self.datasource(key, value)
-        item.update({name: entry for name, entry in body.items() if name not in ("id", "uid", "orgId", "secureJsonData")}, version=item["version"] + 1)
+        item.update(
+            {name: entry for name, entry in body.items() if name not in ("id", "uid", "orgId", "secureJsonData")}, version=int(body.get("version") or 0) + 1
+        )
         return {"id": item["id"], "name": item["name"], "message": "Datasource updated", "datasource": item}
 
     def delete_datasource(self, key: str, value: str) -> Json:
@@ -368,7 +425,7 @@ class Grafana:
         return {"id": item["id"], "message": "Data source deleted"}
 
     def settings(self) -> Json:
-        listed = {item["name"]: {key: item[key] for key in ("id", "uid", "type", "name", "url")} for item in self.datasources}
+        listed = {item["name"]: {key: item[key] for key in ("id", "uid", "type", "name", "url", "isDefault")} for item in self.datasources}
         listed["-- Grafana --"] = {"id": -1, "uid": "grafana", "type": "datasource", "name": "-- Grafana --"}
         default = next((item["name"] for item in self.datasources if item["isDefault"]), "-- Grafana --")
         build = {"version": self.version, "commit": "double", "buildstamp": 0, "edition": "Open Source", "env": "production", "hideVersion": False}
@@ -474,9 +531,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"commit": "double", "database": "ok", "version": grafana.version})
         role = self.role()
         if role is None:
-            message = "Invalid API key" if self.headers.get("Authorization", "").startswith("Bearer") else "Invalid username or password"
-            message = message if "Authorization" in self.headers else "Unauthorized"
-            return self.answer(401, {"extra": None, "message": message, "messageId": "auth", "statusCode": 401, "traceID": ""})
+            messages = {"Bearer": ("Invalid API key", "api-key.invalid"), "Basic": ("Invalid username or password", "password-auth.failed")}
+            message, code = messages.get(self.headers.get("Authorization", "").partition(" ")[0], ("Unauthorized", "auth.unauthorized"))
+            return self.answer(401, {"extra": None, "message": message, "messageId": code, "statusCode": 401, "traceID": ""})
         try:
             with grafana.lock:
                 status, found = self.route(path, Query(query), body, role)
@@ -534,7 +591,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         grafana = self.server.grafana
         parts = [urllib.parse.unquote(part) for part in path.removeprefix("/api/").split("/")]
         if self.command != "GET" and role == "Viewer":
-            raise Refused(403, "You'll need additional permissions to perform this action. Permissions needed: dashboards:write")
+            needed = RIGHTS.get((self.command, parts[0]), "")
+            raise Refused(403, f"You'll need additional permissions to perform this action. Permissions needed: {needed}", title="Access denied")
         if self.command in ("POST", "PUT") and not isinstance(body, dict):
             raise Refused(400, "bad request data")
         match self.command, *parts:
@@ -554,7 +612,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return 200, grafana.update_folder(uid, body)
             case "DELETE", "folders", uid:
                 return 200, grafana.delete_folder(uid)
-            case "POST", "folders", uid, "move" if grafana.nested:
+            case "POST", "folders", uid, "move":
+                if not grafana.nested:
+                    raise Refused(404, "To use this service, you need to activate nested folder feature.")
                 return 200, grafana.move_folder(uid, body)
             case "GET", "dashboards", "uid", uid:
                 return 200, grafana.dashboard_answer(grafana.dashboard(uid), writes=role != "Viewer")
@@ -569,7 +629,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return 200, [{"term": tag, "count": tags.count(tag)} for tag in sorted(set(tags))]
             case "GET", "datasources":
                 details = ("basicAuthUser", "withCredentials", "secureJsonFields", "version")
-                return 200, [{**{k: v for k, v in item.items() if k not in details}, "typeName": item["type"]} for item in grafana.datasources]
+                return 200, [
+                    {**{k: v for k, v in item.items() if k not in details}, "typeName": TYPE_NAMES.get(item["type"], item["type"])}
+                    for item in grafana.datasources
+                ]
             case "POST", "datasources":
                 return 200, grafana.add_datasource(body)
             case (command, "datasources", ("uid" | "name") as key, value):

@@ -23,9 +23,12 @@ class Grafana:
         self.url, self.login, self.controls = url, login, controls
         self._authorization = authorization
 
+    def as_other(self, authorization: str) -> Grafana:
+        return Grafana(self.url, authorization, {}, controls=self.controls)
+
     def request(self, method: str, path: str, body: t.Any = None) -> t.Any:
         """The answer; (status, answer) of one that is refused."""
-        data = None if body is None else json.dumps(body).encode()
+        data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", "Authorization": self._authorization}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
@@ -62,6 +65,10 @@ def double(*flags: str, scheme_is_https: bool = False) -> t.Iterator[Grafana]:
         process.wait(10)
 
 
+def basic(username: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
 def real() -> Grafana | None:
     """The Grafana of GRAFANA_URL, with GRAFANA_TOKEN, or GRAFANA_USERNAME and GRAFANA_PASSWORD."""
     url = os.environ.get("GRAFANA_URL", "").rstrip("/")
@@ -70,5 +77,4 @@ def real() -> Grafana | None:
     if token := os.environ.get("GRAFANA_TOKEN"):
         return Grafana(url, f"Bearer {token}", {"url_token": token}, controls=False)
     username, password = os.environ.get("GRAFANA_USERNAME", "admin"), os.environ["GRAFANA_PASSWORD"]
-    basic = base64.b64encode(f"{username}:{password}".encode()).decode()
-    return Grafana(url, f"Basic {basic}", {"url_username": username, "url_password": password}, controls=False)
+    return Grafana(url, basic(username, password), {"url_username": username, "url_password": password}, controls=False)

@@ -33,7 +33,8 @@ def main() -> None:
 
     folder, inner, uid = f"{mark}-f", f"{mark}-g", f"{mark}-a"
     assert api.folder.create_folder(f"{mark} F", uid=folder)["uid"] == folder
-    refused(409, api.folder.create_folder, f"{mark} F", folder)
+    refused(409, api.folder.create_folder, f"{mark} F")
+    refused(412, api.folder.create_folder, f"{mark} X", folder)
     assert folder in [item["uid"] for item in api.folder.get_all_folders()]
     if nested:
         assert api.folder.create_folder(f"{mark} G", uid=inner, parent_uid=folder)["parentUid"] == folder
