@@ -47,13 +47,19 @@ def claimed(at: str = "") -> str:
     return f"sum by ({BY}) (kube_persistentvolumeclaim_resource_requests_storage_bytes{{{NAMESPACE}}}{at})"
 
 
-def commitment(title: str, kind: str, resource: str, what: str):
+def share(resource: str) -> str:
+    """Of what all nodes have to give, how much a namespace's pods have asked for."""
+    whole = f'sum by (cluster) (kube_node_status_allocatable{{{CLUSTER},resource="{resource}"}})'
+    return f"{asked('requests', resource)} / on (cluster) group_left () {whole}"
+
+
+def commitment(title: str, kind: str, resource: str, what: str, width: int = 3):
     return stat(
         title,
         f"{what}, of what all nodes of the cluster have to give.",
         "percentunit",
         f'{asked(kind, resource, "cluster")} / sum by (cluster) (kube_node_status_allocatable{{{CLUSTER},resource="{resource}"}})',
-        width=3,
+        width=width,
         limits=UTILISATION if kind == "requests" else None,
         decimals=0,
     )
@@ -70,35 +76,48 @@ def dashboards() -> list[Dashboard]:
             variables=[cluster_variable(), namespace_variable()],
             panels=[
                 row("Overview"),
-                stat("Chosen", "How many namespaces are chosen.", "none", f"count(group by ({BY}) (kube_namespace_status_phase{{{NAMESPACE}}} == 1))", width=3),
-                stat("Pods", "Pods that have not ended.", "none", pods(by="cluster"), width=3),
+                stat("Chosen", "How many namespaces are chosen.", "none", f"count(group by ({BY}) (kube_namespace_status_phase{{{NAMESPACE}}} == 1))", width=2),
+                stat("Pods", "Pods that have not ended.", "none", pods(by="cluster"), width=2),
                 stat("CPU", "In use, in CPUs, over the last minutes.", "none", cpu(CALM, by="cluster"), width=3, decimals=2),
                 stat("Memory", "What can't be taken from pods without harm (working set).", "bytes", memory(by="cluster"), width=3, decimals=1),
                 commitment("CPU requested", "requests", "cpu", "What pods have asked for"),
                 commitment("CPU limits", "limits", "cpu", "What pods may use at most; more than 100 % is more than there is"),
-                commitment("Memory requested", "requests", "memory", "What pods have asked for"),
-                commitment("Memory limits", "limits", "memory", "What pods may use at most; more than 100 % is more than there is"),
+                commitment("Memory requested", "requests", "memory", "What pods have asked for", 4),
+                commitment("Memory limits", "limits", "memory", "What pods may use at most; more than 100 % is more than there is", 4),
                 table(
                     "Namespaces",
-                    "One row a namespace. CPU (in CPUs) and network are of the last minutes; requests and limits are those of pods that have not ended.",
+                    "One row a namespace. CPU (in CPUs) and network are of the last minutes; CPU/request, Memory/request: what is used of what was asked for.",
                     [
-                        label("namespace", "Namespace", links=[PODS_LINK, WORKLOADS_LINK, VOLUMES_LINK], width=200),
-                        value("Pods", pods(), "none", width=70),
-                        value("CPU", cpu(CALM), "none", decimals=3),
-                        value("CPU requested", asked("requests", "cpu"), "none", decimals=2),
-                        value("Of requested CPU", f"{cpu(CALM)} / ({asked('requests', 'cpu')} > 0)", "percentunit", decimals=0),
-                        value("CPU limit", asked("limits", "cpu"), "none", decimals=2),
-                        value("Memory", memory(), "bytes"),
-                        value("Memory requested", asked("requests", "memory"), "bytes"),
-                        value("Of requested memory", f"{memory()} / ({asked('requests', 'memory')} > 0)", "percentunit", decimals=0),
-                        value("Memory limit", asked("limits", "memory"), "bytes"),
-                        value("Received", pod_traffic("receive", "bytes", BY)(CALM, ""), "Bps"),
-                        value("Sent", pod_traffic("transmit", "bytes", BY)(CALM, ""), "Bps"),
-                        value("Volume claims", f"count by ({BY}) (group by ({CLAIM}) (kube_persistentvolumeclaim_info{{{NAMESPACE}}}))", "none"),
-                        value("Storage requested", claimed(), "bytes"),
+                        label("namespace", "Namespace", links=[PODS_LINK, WORKLOADS_LINK, VOLUMES_LINK]),
+                        value("Pods", pods(), "none", width=80),
+                        value("CPU", cpu(CALM), "none", decimals=3, width=100),
+                        value("CPU/request", f"{cpu(CALM)} / ({asked('requests', 'cpu')} > 0)", "percentunit", decimals=0, width=130),
+                        value("Memory", memory(), "bytes", width=110),
+                        value("Memory/request", f"{memory()} / ({asked('requests', 'memory')} > 0)", "percentunit", decimals=0, width=150),
+                        value("Received", pod_traffic("receive", "bytes", BY)(CALM, ""), "Bps", width=120),
+                        value("Sent", pod_traffic("transmit", "bytes", BY)(CALM, ""), "Bps", width=120),
+                        value("Volume claims", f"count by ({BY}) (group by ({CLAIM}) (kube_persistentvolumeclaim_info{{{NAMESPACE}}}))", "none", width=130),
+                        value("Storage requested", claimed(), "bytes", width=150),
                     ],
                     sort="CPU",
                     height=11,
+                ),
+                table(
+                    "Requests and limits",
+                    "Of pods that have not ended: what they asked for is theirs, more than the limit they don't get. Share: requested, of what all nodes have.",
+                    [
+                        label("namespace", "Namespace", links=[PODS_LINK]),
+                        value("CPU used", cpu(CALM), "none", decimals=3),
+                        value("CPU requested", asked("requests", "cpu"), "none", decimals=2),
+                        value("CPU limit", asked("limits", "cpu"), "none", decimals=2),
+                        value("Share of CPU", share("cpu"), "percentunit", UTILISATION, bar=True, decimals=1),
+                        value("Memory used", memory(), "bytes"),
+                        value("Memory requested", asked("requests", "memory"), "bytes"),
+                        value("Memory limit", asked("limits", "memory"), "bytes"),
+                        value("Share of memory", share("memory"), "percentunit", UTILISATION, bar=True, decimals=1),
+                    ],
+                    sort="Share of CPU",
+                    height=9,
                 ),
                 row("Quotas"),
                 table(
@@ -108,8 +127,8 @@ def dashboards() -> list[Dashboard]:
                         label("namespace", "Namespace", links=[PODS_LINK]),
                         label("resourcequota", "Quota"),
                         label("resource", "Resource"),
-                        value("Granted", granted("hard"), "sishort", decimals=2),
-                        value("Used", granted("used"), "sishort", decimals=2),
+                        value("Granted", granted("hard"), "si: ", decimals=2),
+                        value("Used", granted("used"), "si: ", decimals=2),
                         value("Share", quota_use(), "percentunit", UTILISATION, bar=True),
                     ],
                     sort="Share",

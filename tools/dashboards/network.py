@@ -94,23 +94,23 @@ def dashboards() -> list[Dashboard]:
                 row("Overview"),
                 stat("Received", "By all real interfaces of the nodes.", "Bps", node_traffic("receive", by="cluster")(CALM, ""), width=3, decimals=1),
                 stat("Sent", "By all real interfaces of the nodes.", "Bps", node_traffic("transmit", by="cluster")(CALM, ""), width=3, decimals=1),
-                stat("Errors", "Broken packets of the nodes, in and out.", "pps", broken(CALM, ""), width=3, decimals=1, limits=high_is_bad(0.1, 10)),
-                stat("Drops", "Packets that the nodes threw away, in and out.", "pps", lost(CALM, ""), width=3, decimals=1, limits=high_is_bad(1, 100)),
+                stat("Errors", "Broken packets of the nodes, in and out.", "pps", broken(CALM, ""), width=2, decimals=1, limits=high_is_bad(0.1, 10)),
+                stat("Drops", "Packets that the nodes threw away, in and out.", "pps", lost(CALM, ""), width=2, decimals=1, limits=high_is_bad(1, 100)),
                 stat(
                     "TCP sent again",
                     "Segments that had to be sent again, of all that were sent.",
                     "percentunit",
                     retransmitted(CALM, by="cluster"),
-                    width=3,
+                    width=4,
                     decimals=2,
                     limits=RETRANSMITTED,
                 ),
                 stat(
-                    "Fullest connection table",
-                    "Connections that a node's firewall remembers, of those that it can. At 100 % new ones are dropped.",
+                    "Connection table",
+                    "The fullest one: connections that a node's firewall remembers, of those that it can. At 100 % new ones are dropped.",
                     "percentunit",
                     f"max({conntrack()})",
-                    width=3,
+                    width=4,
                     limits=high_is_bad(0.75, 0.9),
                     decimals=1,
                 ),
@@ -121,16 +121,16 @@ def dashboards() -> list[Dashboard]:
                     "Nodes",
                     "One row a node, over the last minutes; real interfaces only.",
                     [
-                        label("node", "Node", links=[NODE_LINK], width=220),
-                        value("Received", node_traffic("receive")(CALM, ""), "Bps"),
-                        value("Sent", node_traffic("transmit")(CALM, ""), "Bps"),
-                        value("Packets in", node_traffic("receive", "packets")(CALM, ""), "pps"),
-                        value("Packets out", node_traffic("transmit", "packets")(CALM, ""), "pps"),
-                        value("Errors", both(node_traffic, "errs")(CALM, ""), "pps", high_is_bad(0.1, 10), decimals=2),
-                        value("Drops", both(node_traffic, "drop")(CALM, ""), "pps", high_is_bad(1, 100), decimals=2),
-                        value("TCP sent again", retransmitted(CALM), "percentunit", RETRANSMITTED, decimals=2),
-                        value("TCP connections", f"max by ({BY_NODE}) (node_netstat_Tcp_CurrEstab{{{NODE}}})", "none"),
-                        value("Connection table", conntrack(), "percentunit", high_is_bad(0.75, 0.9), bar=True),
+                        label("node", "Node", links=[NODE_LINK]),
+                        value("Received", node_traffic("receive")(CALM, ""), "Bps", width=130),
+                        value("Sent", node_traffic("transmit")(CALM, ""), "Bps", width=130),
+                        value("Packets in", node_traffic("receive", "packets")(CALM, ""), "pps", width=130),
+                        value("Packets out", node_traffic("transmit", "packets")(CALM, ""), "pps", width=130),
+                        value("Errors", both(node_traffic, "errs")(CALM, ""), "pps", high_is_bad(0.1, 10), decimals=2, width=130),
+                        value("Drops", both(node_traffic, "drop")(CALM, ""), "pps", high_is_bad(1, 100), decimals=2, width=130),
+                        value("TCP sent again", retransmitted(CALM), "percentunit", RETRANSMITTED, decimals=2, width=130),
+                        value("TCP connections", f"max by ({BY_NODE}) (node_netstat_Tcp_CurrEstab{{{NODE}}})", "none", width=140),
+                        value("Connection table", conntrack(), "percentunit", high_is_bad(0.75, 0.9), bar=True, width=160),
                     ],
                     sort="Received",
                     height=8,
@@ -194,12 +194,12 @@ def dashboards() -> list[Dashboard]:
                     f"One row a namespace, over the last minutes. {OWN}",
                     [
                         label("namespace", "Namespace", links=[PODS_LINK]),
-                        value("Received", pods("receive", "bytes", BY_NAMESPACE)(CALM, ""), "Bps"),
-                        value("Sent", pods("transmit", "bytes", BY_NAMESPACE)(CALM, ""), "Bps"),
-                        value("Packets in", pods("receive", "packets", BY_NAMESPACE)(CALM, ""), "pps"),
-                        value("Packets out", pods("transmit", "packets", BY_NAMESPACE)(CALM, ""), "pps"),
-                        value("Errors", both(pods, "errors", BY_NAMESPACE)(CALM, ""), "pps", high_is_bad(0.1, 10), decimals=2),
-                        value("Drops", both(pods, "packets_dropped", BY_NAMESPACE)(CALM, ""), "pps", high_is_bad(1, 100), decimals=2),
+                        value("Received", pods("receive", "bytes", BY_NAMESPACE)(CALM, ""), "Bps", width=100),
+                        value("Sent", pods("transmit", "bytes", BY_NAMESPACE)(CALM, ""), "Bps", width=100),
+                        value("Packets in", pods("receive", "packets", BY_NAMESPACE)(CALM, ""), "pps", width=115),
+                        value("Packets out", pods("transmit", "packets", BY_NAMESPACE)(CALM, ""), "pps", width=115),
+                        value("Errors", both(pods, "errors", BY_NAMESPACE)(CALM, ""), "pps", high_is_bad(0.1, 10), decimals=2, width=95),
+                        value("Drops", both(pods, "packets_dropped", BY_NAMESPACE)(CALM, ""), "pps", high_is_bad(1, 100), decimals=2, width=95),
                     ],
                     sort="Received",
                     width=12,
@@ -209,12 +209,12 @@ def dashboards() -> list[Dashboard]:
                     "Pods",
                     f"One row a pod, over the last minutes. {OWN}",
                     [
-                        label("namespace", "Namespace"),
-                        label("pod", "Pod", links=[POD_LINK], width=260),
-                        value("Received", pods("receive", "bytes", BY_POD)(CALM, ""), "Bps"),
-                        value("Sent", pods("transmit", "bytes", BY_POD)(CALM, ""), "Bps"),
-                        value("Errors", both(pods, "errors", BY_POD)(CALM, ""), "pps", high_is_bad(0.1, 10), decimals=2),
-                        value("Drops", both(pods, "packets_dropped", BY_POD)(CALM, ""), "pps", high_is_bad(1, 100), decimals=2),
+                        label("namespace", "Namespace", width=130),
+                        label("pod", "Pod", links=[POD_LINK]),
+                        value("Received", pods("receive", "bytes", BY_POD)(CALM, ""), "Bps", width=100),
+                        value("Sent", pods("transmit", "bytes", BY_POD)(CALM, ""), "Bps", width=100),
+                        value("Errors", both(pods, "errors", BY_POD)(CALM, ""), "pps", high_is_bad(0.1, 10), decimals=2, width=95),
+                        value("Drops", both(pods, "packets_dropped", BY_POD)(CALM, ""), "pps", high_is_bad(1, 100), decimals=2, width=95),
                     ],
                     sort="Received",
                     width=12,
@@ -232,7 +232,7 @@ def dashboards() -> list[Dashboard]:
                     top(both(pods, "packets_dropped", BY_POD), "namespace, pod", POD_NAME),
                 ),
                 row("kube-proxy and CoreDNS"),
-                top_graph(
+                _connected(
                     "kube-proxy: mean time of a sync",
                     "How long it takes to write the rules of Services; the ten slowest nodes. None where nothing was synced.",
                     "s",
@@ -296,3 +296,10 @@ def dashboards() -> list[Dashboard]:
 
 def _errors_and_drops(window: str, at: str) -> str:
     return f"{both(node_traffic, 'errs')(window, at)} + {both(node_traffic, 'drop')(window, at)}"
+
+
+def _connected(*arguments, **more):
+    """A graph of something that happens now and then: its points are joined by lines."""
+    panel = top_graph(*arguments, **more)
+    panel.builder.span_nulls(True)
+    return panel

@@ -90,6 +90,7 @@ def dashboards() -> list[Dashboard]:
     restarted = f"sum(increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h])) or vector(0)"
     killed = f'count(kube_pod_container_status_last_terminated_reason{{{PODS},reason="OOMKilled"}}) or vector(0)'
     ended = f"(kube_pod_container_status_last_terminated_reason{{{PODS}}} == 1)"
+    restarts_of_ended = f"max by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}} and on ({CONTAINER}) {ended})"
     squeezed = f"count({throttled(CALM)} > 0.25) or vector(0)"
     waiting = f"""
     max by ({CONTAINER}, reason) (
@@ -129,9 +130,9 @@ def dashboards() -> list[Dashboard]:
                     "One row a pod. CPU (in CPUs) is of the last minutes. Requested: what it uses of what it asked for, more than 100 % is borrowed. "
                     "Limit: what it uses of what it may; near 100 % it is throttled (CPU) or killed (memory).",
                     [
-                        label("namespace", "Namespace", width=150),
-                        label("pod", "Pod", links=[POD_LINK], width=290),
-                        label("phase", "Phase", mappings=[PHASE], cellOptions={"type": "color-text"}, width=90),
+                        label("namespace", "Namespace", width=140),
+                        label("pod", "Pod", links=[POD_LINK], width=260),
+                        label("phase", "Phase", mappings=[PHASE], cellOptions={"type": "color-text"}, width=85),
                         value(
                             "Ready",
                             ready,
@@ -140,13 +141,13 @@ def dashboards() -> list[Dashboard]:
                             width=90,
                         ),
                         value("Restarts", f"sum by ({POD}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none", high_is_bad(1, 10), width=90),
-                        value("Age", f"time() - max by ({POD}) (kube_pod_start_time{{{PODS}}})", "s", width=100),
+                        value("Age", f"time() - max by ({POD}) (kube_pod_start_time{{{PODS}}})", "s", width=90),
                         value("CPU", cpu(CALM), "none", decimals=3, width=80),
-                        value("CPU/request", of(cpu(CALM), asked("requests", "cpu")), "percentunit", decimals=0, width=120),
-                        value("CPU/limit", of(cpu(CALM), asked("limits", "cpu")), "percentunit", UTILISATION, decimals=0, width=105),
+                        value("CPU/request", of(cpu(CALM), asked("requests", "cpu")), "percentunit", decimals=0, width=115),
+                        value("CPU/limit", of(cpu(CALM), asked("limits", "cpu")), "percentunit", UTILISATION, decimals=0, width=100),
                         value("Memory", memory(), "bytes", width=90),
-                        value("Memory/request", of(memory(), asked("requests", "memory")), "percentunit", decimals=0, width=145),
-                        value("Memory/limit", of(memory(), asked("limits", "memory")), "percentunit", UTILISATION, decimals=0, width=130),
+                        value("Memory/request", of(memory(), asked("requests", "memory")), "percentunit", decimals=0, width=140),
+                        value("Memory/limit", of(memory(), asked("limits", "memory")), "percentunit", UTILISATION, decimals=0, width=125),
                         label("node", "Node", links=[NODE_LINK]),
                         source(
                             f"max by ({POD}, phase, node) ((kube_pod_status_phase{{{PODS}}} == 1) * on ({POD}) group_left (node)"
@@ -191,16 +192,22 @@ def dashboards() -> list[Dashboard]:
                     "How their last run came to its end, of those that have been started again since. "
                     "OOMKilled: they used more memory than their limit or the node had.",
                     [
-                        label("namespace", "Namespace"),
+                        label("namespace", "Namespace", width=120),
                         label("pod", "Pod", links=[POD_LINK]),
-                        label("container", "Container"),
-                        label("reason", "Ended by"),
-                        value("Restarts", f"max by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}} and on ({CONTAINER}) {ended})", "none"),
+                        label("container", "Container", width=110),
+                        label("reason", "Ended by", width=110),
                         value(
-                            "In the last hour",
+                            "Restarts",
+                            restarts_of_ended,
+                            "none",
+                            width=90,
+                        ),
+                        value(
+                            "Last hour",
                             f"max by ({CONTAINER}) (increase(kube_pod_container_status_restarts_total{{{PODS}}}[1h]) and on ({CONTAINER}) {ended})",
                             "none",
                             decimals=0,
+                            width=100,
                         ),
                         source(f"max by ({CONTAINER}, reason) ({ended})"),
                     ],
@@ -281,18 +288,18 @@ def dashboards() -> list[Dashboard]:
                     "Containers",
                     "One row a container, with what it may and what it asked for. CPU (in CPUs) is of the last minutes.",
                     [
-                        label("namespace", "Namespace"),
-                        label("pod", "Pod", links=[POD_LINK], width=300),
-                        label("container", "Container"),
+                        label("namespace", "Namespace", width=140),
+                        label("pod", "Pod", links=[POD_LINK], width=250),
+                        label("container", "Container", width=130),
                         label("image", "Image"),
-                        value("CPU", cpu(CALM, by=CONTAINER), "none", decimals=3),
-                        value("CPU requested", asked("requests", "cpu", CONTAINER), "none", decimals=3),
-                        value("CPU limit", asked("limits", "cpu", CONTAINER), "none", decimals=3),
-                        value("Throttled", throttled(CALM), "percentunit", high_is_bad(0.25, 0.5), decimals=0),
-                        value("Memory", memory(by=CONTAINER), "bytes"),
-                        value("Memory requested", asked("requests", "memory", CONTAINER), "bytes"),
-                        value("Memory limit", asked("limits", "memory", CONTAINER), "bytes"),
-                        value("Restarts", f"sum by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none"),
+                        value("CPU", cpu(CALM, by=CONTAINER), "none", decimals=3, width=75),
+                        value("CPU requested", asked("requests", "cpu", CONTAINER), "none", decimals=3, width=125),
+                        value("CPU limit", asked("limits", "cpu", CONTAINER), "none", decimals=3, width=95),
+                        value("Throttled", throttled(CALM), "percentunit", high_is_bad(0.25, 0.5), decimals=0, width=105),
+                        value("Memory", memory(by=CONTAINER), "bytes", width=90),
+                        value("Memory requested", asked("requests", "memory", CONTAINER), "bytes", width=150),
+                        value("Memory limit", asked("limits", "memory", CONTAINER), "bytes", width=125),
+                        value("Restarts", f"sum by ({CONTAINER}) (kube_pod_container_status_restarts_total{{{PODS}}})", "none", width=90),
                         source(f"max by ({CONTAINER}, image) (kube_pod_container_info{{{PODS}}})"),
                     ],
                     sort="CPU",

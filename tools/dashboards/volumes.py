@@ -18,7 +18,6 @@ from .common import (
     dashboard,
     label,
     link,
-    low_is_bad,
     mapping,
     override,
     query_variable,
@@ -26,6 +25,7 @@ from .common import (
     source,
     stat,
     table,
+    thresholds,
     timeseries,
     value,
 )
@@ -40,7 +40,8 @@ PHASE = mapping({"Bound": ("bound", GREEN), "Pending": ("pending", ORANGE), "Los
 VOLUME_PHASE = mapping(
     {"Bound": ("bound", GREEN), "Available": ("free", BLUE), "Released": ("released", GREY), "Pending": ("pending", ORANGE), "Failed": ("failed", RED)}
 )
-DAYS = low_is_bad(86400, 4 * 86400)
+# Grey where nothing shrinks.
+DAYS = thresholds(GREY, (0, RED), (86400, ORANGE), (4 * 86400, GREEN))
 POD_LINK = link("scs-kaas-pods", cluster="$cluster", namespace="${__data.fields.Namespace}")
 
 
@@ -104,22 +105,31 @@ def dashboards() -> list[Dashboard]:
                 stat(
                     "In no pod", "Claims with a volume that no pod has: it costs, and nobody uses it.", "none", f"count({unused} {HERE}) or vector(0)", width=3
                 ),
-                stat("Fullest volume", f"The fullest one. {COUNTED}", "percentunit", f"max({used()})", width=3, limits=UTILISATION, decimals=1),
+                stat(
+                    "Fullest volume",
+                    f"The fullest one. {COUNTED}",
+                    "percentunit",
+                    f"max({used()})",
+                    width=3,
+                    limits=UTILISATION,
+                    decimals=1,
+                    no_value="not counted",
+                ),
                 stat("First full in", f"If they went on as in the last six hours. {COUNTED}", "s", f"min({full_in})", width=3, limits=DAYS, no_value="never"),
                 table(
                     "Volume claims",
                     f"One row a claim. Full in: when the free space would end, if it went on as in the last six hours; empty: it does not shrink. {COUNTED}",
                     [
-                        label("namespace", "Namespace", links=[POD_LINK]),
-                        label("persistentvolumeclaim", "Claim", width=240),
-                        label("phase", "Phase", mappings=[PHASE], cellOptions={"type": "color-text"}, width=90),
-                        label("storageclass", "Storage class"),
-                        value("Requested", requested, "bytes"),
-                        value("Size", stats("capacity_bytes"), "bytes"),
-                        value("Free", stats("available_bytes"), "bytes"),
-                        value("In use", used(), "percentunit", UTILISATION, bar=True),
-                        value("Inodes in use", inodes(), "percentunit", UTILISATION, bar=True),
-                        value("Full in", full_in, "s", DAYS),
+                        label("namespace", "Namespace", links=[POD_LINK], width=150),
+                        label("persistentvolumeclaim", "Claim", width=230),
+                        label("phase", "Phase", mappings=[PHASE], cellOptions={"type": "color-text"}, width=85),
+                        label("storageclass", "Storage class", width=130),
+                        value("Requested", requested, "bytes", width=105),
+                        value("Size", stats("capacity_bytes"), "bytes", width=95),
+                        value("Free", stats("available_bytes"), "bytes", width=95),
+                        value("In use", used(), "percentunit", UTILISATION, bar=True, width=140),
+                        value("Inodes in use", inodes(), "percentunit", UTILISATION, bar=True, width=140),
+                        value("Full in", full_in, "s", DAYS, width=105),
                         value("Pods", f"count by ({CLAIM}) (group by ({CLAIM}, pod) ({mounted} {HERE}))", "none", width=70),
                         label("volumename", "Volume"),
                         source(
