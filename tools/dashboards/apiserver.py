@@ -8,7 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, UP, age, health, instances, mean, or_none, per_second, quantile, resources, selector, version, work_queues
+from .control_plane import (
+    DETAILS,
+    FULL,
+    SMALL_SHARE,
+    UP,
+    age,
+    health,
+    instances,
+    mean,
+    or_none,
+    per_second,
+    quantile,
+    resources,
+    selector,
+    top,
+    version,
+    work_queues,
+)
 
 JOB = "apiserver"
 # What is asked of the API server itself: neither what it passes on nor what lasts until its client leaves.
@@ -72,6 +89,7 @@ def _objective() -> list[c.Panel]:
             "percentunit",
             {"5 minutes": _errors("5m"), "allowed by the objective": _BUDGET + " + 0 * time()"},
             limits=c.thresholds(c.BLUE),
+            overrides=SMALL_SHARE,
         ),
     ]
 
@@ -81,6 +99,8 @@ def dashboards() -> Sequence[c.Dashboard]:
     every = s(JOB)
     scraped = f"up{{{every}}}"
     total = "apiserver_request_total"
+    # the second is its name before Kubernetes 1.34
+    objects = f"max by (resource) ({{__name__=~'apiserver_(resource|storage)_objects',{every}}})"
     return [
         c.dashboard(
             "scs-kaas-apiserver",
@@ -100,7 +120,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                 *health(JOB, "the API server"),
                 age(JOB),
                 c.stat(
-                    "API services that do not answer",
+                    "Broken APIs",
                     "APIs that the API server takes from a program in the cluster (such as metrics.k8s.io) and that can not be reached.",
                     "short",
                     f"sum(max by (name) (aggregator_unavailable_apiservice{{{every}}}))",
@@ -115,7 +135,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "By resource",
                     "Requests a second for the ten kinds of object that are asked for most.",
                     "reqps",
-                    {"{{resource}}": f"topk(10, {per_second(total, every, 'resource')})"},
+                    {"{{resource}}": top(per_second(total, every, "resource"), "resource")},
                     width=8,
                 ),
                 c.timeseries(
@@ -149,7 +169,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Slowest resources (mean)",
                     f"The ten kinds of object whose requests take longest, all included. {FULL}",
                     "s",
-                    {"{{resource}} {{verb}}": f"topk(10, {mean('apiserver_request_duration_seconds', s(JOB, OWN), 'resource', 'verb')})"},
+                    {"{{resource}} {{verb}}": top(mean("apiserver_request_duration_seconds", s(JOB, OWN), "resource", "verb"), "resource", "verb")},
                     width=8,
                 ),
                 c.row("Load, priority and fairness"),
@@ -237,7 +257,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "TLS handshakes that fail",
                     f"Connections that ended before a request; many of them are a client with a wrong certificate or authority. {FULL}",
                     "ops",
-                    per_second("apiserver_tls_handshake_errors_total", every),
+                    {"failed": per_second("apiserver_tls_handshake_errors_total", every)},
                     width=8,
                 ),
                 c.table(
@@ -266,7 +286,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Objects stored",
                     f"The ten kinds with most objects. {FULL}",
                     "short",
-                    {"{{resource}}": f"topk(10, max by (resource) ({{__name__=~'apiserver_(resource|storage)_objects',{every}}}))"},
+                    {"{{resource}}": f"{objects} and on (resource) topk(10, {objects.replace('}', '} @ end()')})"},
                 ),
                 c.row("etcd as the API server sees it"),
                 c.timeseries(

@@ -31,7 +31,7 @@ def _kubelet(kind: str) -> str:
 
 
 def _stat(title: str, description: str, expr: str, **more: object) -> c.Panel:
-    return c.stat(title, description, _DAYS["unit"], expr, limits=_DAYS["limits"], decimals=0, **more)
+    return c.stat(title, description, _DAYS["unit"], expr, limits=_DAYS["limits"], mappings=[c.no_data("not known")], decimals=0, **more)
 
 
 def _asked(seconds: str, window: str) -> str:

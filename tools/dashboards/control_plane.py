@@ -16,6 +16,10 @@ UP = ("scs-kaas-cluster",)
 DETAILS = (("Details", ("scs-observer", "L2", "kaas")),)
 
 
+# The axis of a share that is 0 nearly always would else go up to 10000 %.
+SMALL_SHARE = (c.override(".*", regexp=True, axisSoftMax=0.05),)
+
+
 def instances(job: str, *, name: str = "instance", title: str = "Instance") -> Any:
     """C($instance): one or several of the job's instances, by default all."""
     query = f'label_values(up{{cluster=~"$cluster",job="{job}"}}, {name})'
@@ -46,6 +50,17 @@ def mean(metric: str, matchers: str, *by: str) -> str:
     """Of a histogram or a summary: what one took on average."""
     labels = ", ".join(by)
     return f"sum by ({labels}) ({rate(metric + '_sum', matchers)}) / sum by ({labels}) ({rate(metric + '_count', matchers)})"
+
+
+def top(expr: str, *by: str, number: str = "10") -> str:
+    """Of many series those that are highest over the whole time range; a plain topk chooses others at each point and shows them all."""
+    whole = expr.replace("[$__rate_interval]", "[$__range] @ end()")
+    return f"{expr} and on ({', '.join(by)}) topk({number}, {whole})"
+
+
+def gauge_mean(metric: str, matchers: str, *by: str) -> str:
+    """Of a gauge, as top() needs it."""
+    return f"sum by ({', '.join(by)}) (avg_over_time({metric}{{{matchers}}}[$__rate_interval]))"
 
 
 def or_none(expr: str, label: str, present: str) -> str:
@@ -126,7 +141,8 @@ def client_requests(job: str, name: str, *, latency: bool = True) -> list[c.Pane
             "Failed requests",
             f"Share of the requests of {name} that failed on the server's side or got no answer.",
             "percentunit",
-            f"(sum({failed}) or 0 * group(rest_client_requests_total{{{matchers}}})) / {per_second('rest_client_requests_total', matchers)}",
+            {"failed": f"(sum({failed}) or 0 * group(rest_client_requests_total{{{matchers}}})) / {per_second('rest_client_requests_total', matchers)}"},
+            overrides=SMALL_SHARE,
             width=width,
         ),
     ]
@@ -152,19 +168,22 @@ def work_queues(job: str, *, retries: bool = True) -> list[c.Panel]:
             "Added",
             f"Items put into each queue, the ten busiest. {FULL}",
             "ops",
-            {"{{name}}": f"topk(10, {per_second('workqueue_adds_total', matchers, 'name')})"},
+            {"{{name}}": top(per_second("workqueue_adds_total", matchers, "name"), "name")},
+            width=8,
         ),
         c.timeseries(
             "Waiting",
             f"Items that wait in each queue, the ten longest. One that stays long can not keep up. {FULL}",
             "short",
-            {"{{name}}": f"topk(10, sum by (name) (workqueue_depth{{{matchers}}}))"},
+            {"{{name}}": top(gauge_mean("workqueue_depth", matchers, "name"), "name")},
+            width=8,
         ),
         c.timeseries(
             "Time in the queue (99th percentile)",
             f"How long items wait before somebody works at them, the ten slowest queues. {FULL}",
             "s",
-            {"{{name}}": f"topk(10, {quantile(0.99, 'workqueue_queue_duration_seconds', matchers, 'name')})"},
+            {"{{name}}": top(quantile(0.99, "workqueue_queue_duration_seconds", matchers, "name"), "name")},
+            width=8,
         ),
     ]
     if retries:
@@ -173,19 +192,22 @@ def work_queues(job: str, *, retries: bool = True) -> list[c.Panel]:
                 "Time of work (99th percentile)",
                 f"How long the work at an item takes, the ten slowest queues. {FULL}",
                 "s",
-                {"{{name}}": f"topk(10, {quantile(0.99, 'workqueue_work_duration_seconds', matchers, 'name')})"},
+                {"{{name}}": top(quantile(0.99, "workqueue_work_duration_seconds", matchers, "name"), "name")},
+                width=8,
             ),
             c.timeseries(
                 "Retries",
                 f"Items that are tried again after an error, the ten queues with most. {FULL}",
                 "ops",
-                {"{{name}}": f"topk(10, {per_second('workqueue_retries_total', matchers, 'name')})"},
+                {"{{name}}": top(per_second("workqueue_retries_total", matchers, "name"), "name")},
+                width=8,
             ),
             c.timeseries(
                 "Longest work at hand",
                 f"For how long the oldest work has been going on in each queue; what only grows is stuck. {FULL}",
                 "s",
-                {"{{name}}": f"topk(10, max by (name) (workqueue_longest_running_processor_seconds{{{matchers}}}))"},
+                {"{{name}}": top(gauge_mean("workqueue_longest_running_processor_seconds", matchers, "name"), "name")},
+                width=8,
             ),
         ]
     return panels
@@ -199,6 +221,7 @@ def leader(job: str, name: str) -> c.Panel:
         "none",
         {"{{instance}}": f"leader_election_master_status{{{selector(job)}}} == 1"},
         width=8,
+        height=8,
         text="name",
         color="none",
         no_value="no election",
@@ -276,7 +299,7 @@ def _scheduler() -> c.Dashboard:
                 "Preemptions",
                 "Attempts to make room by removing pods of lower priority.",
                 "ops",
-                per_second("scheduler_preemption_attempts_total", matchers),
+                {"attempts": per_second("scheduler_preemption_attempts_total", matchers)},
             ),
             c.timeseries(
                 "Objects in the cache",
@@ -308,14 +331,14 @@ def _controller_manager() -> c.Dashboard:
                 "Nodes that are not ready",
                 "By zone, as the controller of the nodes sees them. When a whole zone is away, it removes pods more slowly or not at all.",
                 "short",
-                {"{{zone}}": f"sum by (zone) (node_collector_unhealthy_nodes_in_zone{{{selector(job)}}})"},
+                {"zone {{zone}}": f"sum by (zone) (node_collector_unhealthy_nodes_in_zone{{{selector(job)}}})"},
                 width=8,
             ),
             c.timeseries(
                 "Ready nodes",
                 "Share of a zone's nodes that are ready, in percent.",
                 "percent",
-                {"{{zone}}": f"max by (zone) (node_collector_zone_health{{{selector(job)}}})"},
+                {"zone {{zone}}": f"max by (zone) (node_collector_zone_health{{{selector(job)}}})"},
                 width=8,
             ),
             *work_queues(job),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, UP, age, health, instances, mean, or_none, per_second, quantile, resources, selector
+from .control_plane import DETAILS, FULL, SMALL_SHARE, UP, age, health, instances, mean, or_none, per_second, quantile, resources, selector
 
 JOB = "coredns"
 
@@ -31,7 +31,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Version", "Versions that run.", "none", {"{{version}}": f"group by (version) (coredns_build_info{{{every}}})"}, text="name", color="none"
                 ),
                 age(JOB),
-                c.stat("Requests", "Requests a second at the moment.", "reqps", f"sum(rate(coredns_dns_requests_total{{{every}}}[5m]))", decimals=1),
+                c.stat("Requests", "Requests a second at the moment.", "reqps", f"sum(rate(coredns_dns_requests_total{{{every}}}[5m]))", decimals=1, width=6),
                 c.stat(
                     "Failed",
                     "Share of the answers of the last five minutes that say SERVFAIL or REFUSED.",
@@ -40,6 +40,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                         / sum(rate(coredns_dns_responses_total{{{every}}}[5m]))""",
                     limits=c.high_is_bad(0.01, 0.05),
                     decimals=2,
+                    width=6,
                 ),
                 c.stat(
                     "Panics",
@@ -48,6 +49,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     f"sum(increase(coredns_panics_total{{{every}}}[1d]))",
                     limits=c.bad_if_any(),
                     decimals=0,
+                    width=6,
                 ),
                 c.stat(
                     "Failed reloads",
@@ -56,6 +58,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     f"sum(increase(coredns_reload_failed_total{{{every}}}[1d]))",
                     limits=c.bad_if_any(),
                     decimals=0,
+                    width=6,
                 ),
                 c.row("Requests and answers"),
                 c.timeseries(
@@ -85,7 +88,8 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Failed answers",
                     "Share of the answers that say SERVFAIL or REFUSED.",
                     "percentunit",
-                    f"({failed} or 0 * group(coredns_build_info{{{every}}})) / {per_second('coredns_dns_responses_total', every)}",
+                    {"failed": f"({failed} or 0 * group(coredns_build_info{{{every}}})) / {per_second('coredns_dns_responses_total', every)}"},
+                    overrides=SMALL_SHARE,
                     width=8,
                 ),
                 c.timeseries(
@@ -114,7 +118,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Hits",
                     "Share of the requests that the cache answers.",
                     "percentunit",
-                    f"{hits} / {per_second('coredns_cache_requests_total', every)}",
+                    {"hits": f"{hits} / {per_second('coredns_cache_requests_total', every)}"},
                     width=8,
                     maximum=1,
                 ),
@@ -129,7 +133,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Misses",
                     "Requests that the cache could not answer.",
                     "reqps",
-                    per_second("coredns_cache_misses_total", every),
+                    {"misses": per_second("coredns_cache_misses_total", every)},
                     width=8,
                 ),
                 c.row("Servers that it forwards to"),
@@ -154,7 +158,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "Rejected",
                     "Requests that were not forwarded, for too many were on their way.",
                     "reqps",
-                    per_second("coredns_forward_max_concurrent_rejects_total", every),
+                    {"rejected": per_second("coredns_forward_max_concurrent_rejects_total", every)},
                     width=8,
                 ),
                 c.row("Names of the cluster"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, UP, age, health, instances, mean, per_second, quantile, resources, selector
+from .control_plane import DETAILS, FULL, SMALL_SHARE, UP, age, health, instances, mean, or_none, per_second, quantile, resources, selector, top
 
 JOB = "kube-etcd"
 _STREAMS = selector(JOB, 'grpc_service=~"etcdserverpb.(Watch|Lease)"', 'grpc_type="bidi_stream"')
@@ -19,6 +19,8 @@ _FAILED = 'grpc_code=~"Unknown|FailedPrecondition|ResourceExhausted|Internal|Una
 
 def dashboards() -> Sequence[c.Dashboard]:
     every = selector(JOB)
+    bad = per_second("grpc_server_handled_total", f"{_UNARY},{_FAILED}", "grpc_method")
+    present = f"grpc_server_handled_total{{{_UNARY}}}"
     return [
         c.dashboard(
             "scs-kaas-etcd",
@@ -174,20 +176,17 @@ def dashboards() -> Sequence[c.Dashboard]:
                 c.row("gRPC"),
                 c.timeseries(
                     "Calls",
-                    f"Calls of clients, by method. {FULL}",
+                    f"Calls of clients, the ten most frequent methods. {FULL}",
                     "reqps",
-                    {"{{grpc_method}}": per_second("grpc_server_handled_total", _UNARY, "grpc_method")},
+                    {"{{grpc_method}}": top(per_second("grpc_server_handled_total", _UNARY, "grpc_method"), "grpc_method")},
                     width=8,
                 ),
                 c.timeseries(
                     "Failed calls",
                     f"Share of the calls that etcd could not answer. {FULL}",
                     "percentunit",
-                    {
-                        "{{grpc_method}}": per_second("grpc_server_handled_total", f"{_UNARY},{_FAILED}", "grpc_method")
-                        + " / "
-                        + per_second("grpc_server_handled_total", _UNARY, "grpc_method")
-                    },
+                    {"{{grpc_method}}": or_none(f"{bad} / {per_second('grpc_server_handled_total', _UNARY, 'grpc_method')} > 0", "grpc_method", present)},
+                    overrides=SMALL_SHARE,
                     width=8,
                 ),
                 c.timeseries(

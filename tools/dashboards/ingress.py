@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, UP, per_second, quantile
+from .control_plane import DETAILS, FULL, UP, per_second, quantile, top
 
 JOBS = "ingress-nginx|traefik"
 _SCRAPED = f'cluster=~"$cluster",job=~"{JOBS}",pod=~"$pod"'
@@ -49,7 +49,11 @@ def _nginx() -> list[c.Panel]:
             "Success by ingress",
             "Share of the requests that were not answered with a status from 500 on, the ten worst ingresses.",
             "percentunit",
-            {"{{namespace}}/{{ingress}}": f"bottomk(10, {_success(_REQUESTS, _NGINX, 'status', 'namespace', 'ingress')})"},
+            {
+                "{{namespace}}/{{ingress}}": top(_success(_REQUESTS, _NGINX, "status", "namespace", "ingress"), "namespace", "ingress").replace(
+                    "topk(", "bottomk("
+                )
+            },
             maximum=1,
             width=8,
         ),
@@ -57,7 +61,7 @@ def _nginx() -> list[c.Panel]:
             "Latency (99th percentile)",
             f"From the first byte of a request to the last of its answer, the ten slowest ingresses. {FULL}",
             "s",
-            {"{{namespace}}/{{ingress}}": f"topk(10, {quantile(0.99, latency, _NGINX, 'namespace', 'ingress')})"},
+            {"{{namespace}}/{{ingress}}": top(quantile(0.99, latency, _NGINX, "namespace", "ingress"), "namespace", "ingress")},
             width=8,
         ),
         c.timeseries(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, UP, age, client_requests, health, instances, mean, or_none, per_second, quantile, resources, selector, version
+from .control_plane import DETAILS, FULL, UP, age, client_requests, health, instances, mean, or_none, per_second, quantile, resources, selector, top, version
 
 KUBELET, PROXY = "kubelet", "kube-proxy"
 
@@ -118,9 +118,9 @@ def _kubelet() -> c.Dashboard:
             ),
             c.timeseries(
                 "Runtime: operations",
-                "What the kubelets ask of the container runtime.",
+                "What the kubelets ask of the container runtime, the ten most frequent.",
                 "ops",
-                {"{{operation_type}}": per_second("kubelet_runtime_operations_total", every, "operation_type")},
+                {"{{operation_type}}": top(per_second("kubelet_runtime_operations_total", every, "operation_type"), "operation_type")},
                 width=8,
             ),
             c.timeseries(
@@ -138,9 +138,9 @@ def _kubelet() -> c.Dashboard:
             ),
             c.timeseries(
                 "Runtime: latency (99th percentile)",
-                f"How long the container runtime takes, by operation. {FULL}",
+                f"How long the container runtime takes, the ten slowest operations. {FULL}",
                 "s",
-                {"{{operation_type}}": quantile(0.99, "kubelet_runtime_operations_duration_seconds", every, "operation_type")},
+                {"{{operation_type}}": top(quantile(0.99, "kubelet_runtime_operations_duration_seconds", every, "operation_type"), "operation_type")},
                 width=8,
             ),
             c.timeseries(
@@ -189,6 +189,8 @@ def _kubelet() -> c.Dashboard:
                 limits=c.low_is_bad(7, 30),
                 decimals=0,
                 width=5,
+                height=8,
+                mappings=[c.no_data("not known")],
             ),
             c.stat(
                 "Server certificate: shortest",
@@ -198,6 +200,8 @@ def _kubelet() -> c.Dashboard:
                 limits=c.low_is_bad(7, 30),
                 decimals=0,
                 width=5,
+                height=8,
+                mappings=[c.no_data("not known")],
             ),
             c.stat(
                 "Renewals that failed",
@@ -208,6 +212,7 @@ def _kubelet() -> c.Dashboard:
                 limits=c.bad_if_any(),
                 decimals=0,
                 width=5,
+                height=8,
             ),
             c.timeseries(
                 "Days left",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from . import common as c
-from .control_plane import per_second, quantile
+from .control_plane import SMALL_SHARE, or_none, per_second, quantile, top
 
 # What the Observer's own Prometheus scraped. receive_replica="": no Receive has it.
 _OWN = 'observer=~"$observer",receive_replica=""'
@@ -102,13 +102,23 @@ def _overview() -> list[c.Panel]:
                 c.label("job", "Part"),
                 c.label("instance", "Pod"),
                 c.value(
-                    "State", f"max by (job, instance) ({up})", "none", mappings=[c.mapping({1: ("up", c.GREEN), 0: ("down", c.RED)})], background=True, width=80
+                    "State",
+                    f"max by (job, instance) ({up})",
+                    "none",
+                    c.thresholds("transparent"),
+                    mappings=[c.mapping({1: ("up", c.GREEN), 0: ("down", c.RED)})],
+                    background=True,
+                    width=80,
                 ),
                 c.value("CPU", f"sum by (job, instance) (rate(process_cpu_seconds_total{{{_OWN}}}[5m]))", "short", decimals=3),
                 c.value("Memory", f"sum by (job, instance) (process_resident_memory_bytes{{{_OWN}}})", "bytes"),
                 c.value("Goroutines", f"sum by (job, instance) (go_goroutines{{{_OWN}}})", "short"),
                 c.value(
-                    "Open files", f"max by (job, instance) (process_open_fds{{{_OWN}}} / process_max_fds{{{_OWN}}})", "percentunit", c.high_is_bad(0.7, 0.9)
+                    "Open files",
+                    f"max by (job, instance) (process_open_fds{{{_OWN}}} / process_max_fds{{{_OWN}}})",
+                    "percentunit",
+                    c.high_is_bad(0.7, 0.9),
+                    decimals=1,
                 ),
                 c.value("Since start", f"time() - max by (job, instance) (process_start_time_seconds{{{_OWN}}})", "s", decimals=0),
             ],
@@ -231,6 +241,7 @@ def _queries() -> list[c.Panel]:
             "Share of the queries that ended with a status from 500 on.",
             "percentunit",
             {"{{handler}}": f"({failed} or 0 * sum by (handler) (http_requests_total{{{asked}}})) / {per_second('http_requests_total', asked, 'handler')}"},
+            overrides=SMALL_SHARE,
             width=8,
         ),
         c.timeseries(
@@ -255,7 +266,9 @@ def _queries() -> list[c.Panel]:
             "Calls of Query to Receives, stores, sidecars and rulers that failed, by who was asked.",
             "reqps",
             {
-                "{{job}} {{grpc_code}}": per_second("grpc_server_handled_total", _job("thanos-.+", _FAILED), "job", "grpc_code"),
+                "{{job}} {{grpc_code}}": or_none(
+                    per_second("grpc_server_handled_total", _job("thanos-.+", _FAILED), "job", "grpc_code") + " > 0", "job", f"up{{{QUERY}}}"
+                ),
             },
             width=8,
         ),
@@ -513,9 +526,11 @@ def _prometheus() -> list[c.Panel]:
 
 def _alertmanager() -> list[c.Panel]:
     # It has a series for each kind of receiver, used or not; those that are not would hide the others.
-    none = f"or 0 * sum(alertmanager_receivers{{{ALERTMANAGER}}})"
-    sent = f"sum by (integration) (increase(alertmanager_notifications_total{{{ALERTMANAGER}}}[1h])) > 0 {none}"
-    failed = f"sum by (integration, reason) (increase(alertmanager_notifications_failed_total{{{ALERTMANAGER}}}[1h])) > 0 {none}"
+    present = f"alertmanager_receivers{{{ALERTMANAGER}}}"
+    sent = or_none(f"sum by (integration) (increase(alertmanager_notifications_total{{{ALERTMANAGER}}}[1h])) > 0", "integration", present)
+    failing = f"sum by (integration, reason) (increase(alertmanager_notifications_failed_total{{{ALERTMANAGER}}}[1h])) > 0"
+    failed = or_none(failing, "integration", present)
+    used = f"sum by (integration) (alertmanager_notifications_total{{{ALERTMANAGER}}}) > 0"
     return [
         c.row("Alertmanager"),
         c.timeseries("Alerts", "Alerts that it holds, by state.", "short", {"{{state}}": f"max by (state) (alertmanager_alerts{{{ALERTMANAGER}}})"}, width=8),
@@ -537,7 +552,7 @@ def _alertmanager() -> list[c.Panel]:
             "Latency of notifications (99th percentile)",
             "How long receivers take to answer.",
             "s",
-            {"{{integration}}": quantile(0.99, "alertmanager_notification_latency_seconds", ALERTMANAGER, "integration")},
+            {"{{integration}}": f"{quantile(0.99, 'alertmanager_notification_latency_seconds', ALERTMANAGER, 'integration')} and on (integration) {used}"},
             width=8,
         ),
         c.timeseries("Silences", "Silences by state.", "short", {"{{state}}": f"max by (state) (alertmanager_silences{{{ALERTMANAGER}}})"}, width=8),
@@ -594,7 +609,7 @@ def _importer() -> list[c.Panel]:
             width=4,
         ),
         c.stat(
-            "Next agent's certificate to end",
+            "Agents' certificates",
             "Days until the first certificate of an agent ends; a run of kaas_onboard renews it.",
             "suffix: days",
             f"(min(cluster:kaas_agent_certificate_not_after:timestamp_seconds{{{c.RECORDED}}}) - time()) / 86400",
@@ -635,6 +650,7 @@ def _tenants() -> c.Dashboard:
     receive = f"{RECEIVE},{tenant}"
     copies = f"on () group_left () max(thanos_receive_replication_factor{{{RECEIVE}}})"
     series = f"sum by (tenant) (prometheus_tsdb_head_series{{{receive}}}) / {copies}"
+    held = f"sum by (tenant) (avg_over_time(prometheus_tsdb_head_series{{{receive}}}[$__rate_interval])) / {copies}"
     written = "thanos_receive_write_samples"
     taken, refused = f'{receive},code=~"2.."', f'{receive},code!~"2.."'
     # A limit of the cluster's own, else the one for all.
@@ -647,8 +663,9 @@ def _tenants() -> c.Dashboard:
         return expr.replace("$__rate_interval", "5m")
 
     def first(expr: str) -> dict[str, str]:
-        return {"{{tenant}}": f"topk($top, {expr})"}
+        return {"{{tenant}}": top(expr, "tenant", number="$top")}
 
+    nothing = f"0 * group by (tenant) (prometheus_tsdb_head_series{{{receive}}})"
     by_samples, by_refused = per_second(f"{written}_sum", taken, "tenant"), per_second(f"{written}_sum", refused, "tenant")
     wal = (
         f"sum by (tenant) (prometheus_tsdb_wal_storage_size_bytes{{{receive}}}) + sum by (tenant) (prometheus_tsdb_head_chunks_storage_size_bytes{{{receive}}})"
@@ -681,13 +698,13 @@ def _tenants() -> c.Dashboard:
                 width=6,
             ),
             c.row("The largest"),
-            c.timeseries("Series in memory", "The clusters with most series.", "short", first(series), links=[cluster], width=8),
+            c.timeseries("Series in memory", "The clusters with most series.", "short", first(held), links=[cluster], width=8),
             c.timeseries("Samples", "The clusters that send most.", "cps", first(by_samples), links=[cluster], width=8),
             c.timeseries(
                 "Part of the limit",
                 "The clusters that are nearest to their limit of series. At 100 % their requests are refused (429) until there is room.",
                 "percentunit",
-                first(f"{series} / on (tenant) {limit}"),
+                first(f"{held} / on (tenant) {limit}"),
                 links=[cluster],
                 limits=c.high_is_bad(0.8, 1),
                 width=8,
@@ -696,7 +713,7 @@ def _tenants() -> c.Dashboard:
                 "Refused samples",
                 "The clusters whose samples were refused most, by whatever reason.",
                 "cps",
-                {"{{tenant}}": f"topk($top, {by_refused} > 0) or 0 * group(prometheus_tsdb_head_series{{{RECEIVE}}})"},
+                {"{{tenant}}": or_none(f"({top(by_refused, 'tenant', number='$top')}) > 0", "tenant", f"prometheus_tsdb_head_series{{{RECEIVE}}}")},
                 links=[cluster],
                 width=8,
             ),
@@ -726,10 +743,10 @@ def _tenants() -> c.Dashboard:
                     c.value("Limit", limit, "short", decimals=0),
                     c.value("Part of the limit", f"{series} / on (tenant) {limit}", "percentunit", c.high_is_bad(0.8, 1), bar=True),
                     c.value("Samples", now(by_samples), "cps", decimals=1),
-                    c.value("Refused", now(by_refused), "cps", c.thresholds(c.GREEN, (0.01, c.ORANGE)), decimals=2),
+                    c.value("Refused", f"{now(by_refused)} or {nothing}", "cps", c.thresholds(c.GREEN, (0.01, c.ORANGE)), decimals=2),
                     c.value("Requests", now(per_second(f"{written}_count", receive, "tenant")), "reqps"),
                     c.value(
-                        "Over the limit in an hour",
+                        "Over limit (1 h)",
                         f"sum by (tenant) (increase(thanos_receive_head_series_limited_requests_total{{{receive}}}[1h]))",
                         "short",
                         c.bad_if_any(c.ORANGE),
@@ -738,7 +755,7 @@ def _tenants() -> c.Dashboard:
                     c.value("New series", now(per_second("prometheus_tsdb_head_series_created_total", receive, "tenant")), "ops", decimals=2),
                     c.value("Disk", wal, "bytes"),
                     c.value(
-                        "Uploads that failed in a day",
+                        "Failed uploads (1 d)",
                         f"sum by (tenant) (increase(thanos_shipper_upload_failures_total{{{receive}}}[1d]))",
                         "short",
                         c.bad_if_any(),

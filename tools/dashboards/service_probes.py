@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
+from .control_plane import top
 
 _PROBED = f'{c.OBSERVER},job=~"blackbox-.+",service=~"$service"'
 _API = f'{c.OBSERVER},job="kaas-api"'
@@ -72,8 +73,8 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "One row for each URL that is probed. Availability is that of the chosen time range.",
                     [
                         c.label("service", "Service"),
-                        c.label("instance", "URL"),
-                        c.value("State", _by("probe_success"), "none", mappings=_UP, background=True, width=80),
+                        c.label("instance", "URL", width=320),
+                        c.value("State", _by("probe_success"), "none", c.thresholds("transparent"), mappings=_UP, background=True, width=80),
                         c.value(
                             "Availability",
                             f"avg by (service, instance) (avg_over_time(probe_success{{{_PROBED}}}[$__range]))",
@@ -147,6 +148,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "short",
                     f"sum(max by (cluster) (probe_success{{{_API}}}))",
                     width=4,
+                    height=8,
                 ),
                 c.stat(
                     "Do not answer",
@@ -155,12 +157,13 @@ def dashboards() -> Sequence[c.Dashboard]:
                     f"count(max by (cluster) (probe_success{{{_API}}}) == 0) or 0 * count(probe_success{{{_API}}})",
                     limits=c.bad_if_any(c.ORANGE),
                     width=4,
+                    height=8,
                 ),
                 c.timeseries(
                     "Slowest",
                     "Probes of API servers that take longest, the ten slowest.",
                     "s",
-                    {"{{cluster}}": f"topk(10, max by (cluster) (probe_duration_seconds{{{_API}}}))"},
+                    {"{{cluster}}": top(f"max by (cluster) (avg_over_time(probe_duration_seconds{{{_API}}}[$__rate_interval]))", "cluster")},
                     width=16,
                 ),
                 c.table(
@@ -168,7 +171,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "One row for each cluster with an address in the registry.",
                     [
                         c.label("cluster", "Cluster", links=[c.link("scs-kaas-cluster", cluster="${__data.fields.cluster}")]),
-                        c.value("State", f"max by (cluster) (probe_success{{{_API}}})", "none", mappings=_UP, background=True),
+                        c.value("State", f"max by (cluster) (probe_success{{{_API}}})", "none", c.thresholds("transparent"), mappings=_UP, background=True),
                         c.value(
                             "Availability",
                             f"avg by (cluster) (avg_over_time(probe_success{{{_API}}}[$__range]))",
