@@ -23,7 +23,7 @@ VARIABLE = re.compile(r"\$(?P<plain>\w+)|\$\{(?P<braced>\w+)(?:\.(?P<field>[^:}]
 
 
 class Place(t.NamedTuple):
-    """A text in the dashboard: where it is, for messages, and how to read and change it."""
+    """A text in the dashboard: where it is, for messages, and by C(holder[key]) to change it."""
 
     path: str
     holder: Json
@@ -32,10 +32,6 @@ class Place(t.NamedTuple):
     @property
     def text(self) -> str:
         return self.holder[self.key]
-
-    @text.setter
-    def text(self, text: str) -> None:
-        self.holder[self.key] = text
 
 
 class Target(t.NamedTuple):

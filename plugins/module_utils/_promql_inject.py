@@ -107,11 +107,6 @@ def _edited(expr: str, filled: _Filled, wanted: t.Sequence[Matcher], replace: bo
     return result
 
 
-def selectors(expr: str) -> list[frozenset[tuple[str, str, str]]]:
-    """The matchers of each selector, the metric's name as one of C(__name__), and the variables filled in."""
-    return [node[2] for node in _tree(_fill(expr, {}).text, (), True) if node[0] == "VectorSelector"]
-
-
 # Variables
 
 

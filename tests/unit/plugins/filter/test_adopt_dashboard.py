@@ -48,7 +48,7 @@ def test_on_error_is_checked():
 def test_documented_options_and_defaults_are_those_of_the_code():
     documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
     parameters = inspect.signature(_dashboard_adopt.wanted).parameters
-    assert list(documented) == list(parameters) or set(documented) == set(parameters)
+    assert set(documented) == set(parameters)
     for name, parameter in parameters.items():
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         assert documented[name]["default"] == default, name

@@ -11,10 +11,15 @@ import _tricky_queries
 import pytest
 from ansible_collections.scs.observer.plugins.module_utils import _promql_inject
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
-from ansible_collections.scs.observer.plugins.module_utils._promql_inject import METRIC, NUMBER, OTHER, Unclear, inject, matchers, selectors
+from ansible_collections.scs.observer.plugins.module_utils._promql_inject import METRIC, NUMBER, OTHER, Unclear, inject, matchers
 
 WANTED = matchers(_tricky_queries.MATCHERS)
 OURS = {(matcher.label, matcher.op, matcher.value) for matcher in WANTED}
+
+
+def selectors(query):
+    """The matchers of each selector, with the variables filled in."""
+    return [node[2] for node in _promql_inject._tree(_promql_inject._fill(query, {}).text, (), True) if node[0] == "VectorSelector"]
 
 
 @pytest.mark.parametrize(("before", "after"), _tricky_queries.QUERIES)
