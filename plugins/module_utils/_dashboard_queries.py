@@ -466,7 +466,14 @@ def _judge(dashboard: Dashboard) -> None:
             panel.state = "data"
             panel.reason = "; ".join(panel.skipped)
         else:
-            panel.state, panel.reason = "empty", "its series hold only NaN" if panel.series else "no series"
+            panel.state, panel.reason = "empty", ("its series hold only NaN" if panel.series else "no series") + _instead(panel)
+
+
+def _instead(panel: Panel) -> str:
+    config = panel.raw.get("fieldConfig")
+    defaults = config.get("defaults") if isinstance(config, dict) else None
+    shown = defaults.get("noValue") if isinstance(defaults, dict) else None
+    return f'; Grafana shows "{shown}" then' if shown else ""
 
 
 def _hint(query: Query, dashboard: Dashboard) -> str:

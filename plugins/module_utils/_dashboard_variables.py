@@ -91,10 +91,13 @@ def written(seconds: float) -> str:
 
 
 def exactly(seconds: float) -> str:
-    """In one unit, and nothing left out."""
+    """With nothing left out, as Go writes it."""
     milliseconds = round(seconds * 1000)
-    unit = next(unit for unit in ("h", "m", "s", "ms") if milliseconds % round(_UNIT_SECONDS[unit] * 1000) == 0)
-    return f"{milliseconds // round(_UNIT_SECONDS[unit] * 1000)}{unit}"
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds / 1000, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest:g}s"
 
 
 def intervals(span: float, points: int, *, scrape: float, panel: str = "", target: str = "", factor: int = 1) -> Intervals:
@@ -125,6 +128,7 @@ class Value:
     literal: bool = False
     name: str = ""
     text: str = ""
+    fields: t.Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, value: str, **more: t.Any) -> Value:
@@ -145,11 +149,10 @@ def put_in(text: str, scope: Scope, form: str = "glob", depth: int = 0) -> str:
         value, own = scope.get(_name(match)), match["format"] or match["old_format"]
         if value is None:
             return match[0]
-        if value.literal and own not in ("text", "percentencode"):
+        if value.literal and own not in ("text", "percentencode", "queryparam"):
             return put_in(value.plain, scope, form, depth + 1) if depth < DEPTH else value.plain
-        if match["field"]:
-            fields = {"text": value.text or value.plain, "uid": value.text or value.plain}
-            return fields.get(match["field"], value.plain)
+        if match["field"] in value.fields:
+            return value.fields[match["field"]]
         return formatted(value, own or form)
 
     return _dashboard_walk.VARIABLE.sub(replace, text)
@@ -179,16 +182,24 @@ def formatted(value: Value, form: str) -> str:
         "pipe": lambda: "|".join(values),
         "csv": lambda: ",".join(values),
         "raw": lambda: ",".join(values),
-        "json": lambda: json.dumps(values[0] if not value.several and values else list(values), ensure_ascii=False),
+        "json": lambda: json.dumps(values, ensure_ascii=False, separators=(",", ":")) if value.several else value.plain,
         "text": lambda: value.text or " + ".join(values),
         "percentencode": lambda: urllib.parse.quote(formatted(value, "glob"), safe=""),
         "uriencode": lambda: urllib.parse.quote(",".join(values), safe=";,/?:@&=+$-_.!~*'()#"),
-        "queryparam": lambda: "&".join(f"var-{value.name}={urllib.parse.quote(item, safe='')}" for item in values),
+        "queryparam": lambda: "&".join(f"var-{value.name}={urllib.parse.quote(item, safe='')}" for item in ([value.text] if value.text else values)),
         "distributed": lambda: ",".join(item if number == 0 else f"{value.name}={item}" for number, item in enumerate(values)),
-        "lucene": lambda: values[0] if one and values else "(" + " OR ".join(f'"{item}"' for item in values) + ")",
+        "lucene": lambda: _lucene(values[0]) if not value.several and values else _any_of([f'"{_lucene(item)}"' for item in values]),
     }
     # unknown ones are glob
-    return simple.get(form, lambda: ",".join(values) if one else "{" + ",".join(values) + "}")()
+    return simple.get(form, lambda: ",".join(values) if one or not values else "{" + ",".join(values) + "}")()
+
+
+def _lucene(text: str) -> str:
+    return re.sub(r'[!*+\-=<>\s&|()\[\]{}^~?:\\/"]', r"\\\g<0>", text)
+
+
+def _any_of(terms: t.Sequence[str]) -> str:
+    return "(" + " OR ".join(terms) + ")" if terms else "__empty__"
 
 
 def _group(parts: t.Sequence[str], *, one: bool) -> str:
@@ -225,7 +236,8 @@ def built_in(span: TimeRange, dashboard: t.Mapping[str, t.Any]) -> dict[str, Val
         "__timezone": "UTC",
         "__org": "1",
     }
-    named = Value.of(str(dashboard.get("title") or ""), text=str(dashboard.get("uid") or ""))
+    title, uid = str(dashboard.get("title") or ""), str(dashboard.get("uid") or "")
+    named = Value.of(title, fields={"name": title, "uid": uid})
     return {name: Value.of(value) for name, value in found.items()} | {"__dashboard": named}
 
 
@@ -284,11 +296,7 @@ class Resolver:
         return self.found
 
     def scope(self) -> dict[str, Value]:
-        found = {**self._scope, **{name: variable.value for name, variable in self.found.items() if variable.kind != "adhoc"}}
-        for name, variable in self.found.items():
-            if variable.kind == "interval":
-                found[f"__auto_interval_{name}"] = found["__auto_interval"] = found["__auto"] = self._auto(self._models.get(name, {}))
-        return found
+        return {**self._scope, **{name: variable.value for name, variable in self.found.items() if variable.kind != "adhoc"}}
 
     def _resolve(self, name: str) -> None:
         if name in self.found:

@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
+import pathlib
 import threading
 
 import pytest
@@ -129,7 +131,7 @@ def test_variables_and_intervals_are_put_in():
     text = 'rate(x{a=~"$a"}[$__rate_interval]) $__interval $__range'
     targets = [{"expr": text, "interval": "1m", "legendFormat": "$a {{job}}"}]
     report = run(wanted(panel(targets=targets, title="Of $a"), templating={"list": [variable("a")]}), api=api)
-    assert api.asked[1:] == [("matrix", 'rate(x{a=~"x"}[4m]) 1m 3600s')]
+    assert api.asked[1:] == [("matrix", 'rate(x{a=~"x"}[4m0s]) 1m 3600s')]
     assert report.dashboards[0].panels[0].title == "Of x"
     assert report.dashboards[0].panels[0].queries[0].legend == "x {{job}}"
     assert report.result()["dashboards"][0]["variables"][0]["value"] == ["x"]
@@ -232,6 +234,11 @@ def test_exceptions():
         run(wanted(panel(1)), allow_empty=(Allowed("d", "1", " "),))
 
 
+def test_a_text_for_no_value_is_told():
+    report = run(wanted(panel(1, "none", fieldConfig={"defaults": {"noValue": "well"}})))
+    assert [(panel.state, panel.reason) for panel in report.dashboards[0].panels] == [("empty", 'no series; Grafana shows "well" then')]
+
+
 def test_unknown_variables_are_named():
     report = run(wanted(panel(1, 'broken{a="$nowhere"} + label_replace(up, "a", "$1", "b", "")')))
     assert report.dashboards[0].panels[0].reason.endswith("parse error. The dashboard has no variable nowhere.")
@@ -310,3 +317,16 @@ def test_html_for_an_answer_is_an_error_of_the_server():
 
     with pytest.raises(ObserverError, match="not of the Prometheus API"):
         run(wanted(panel(1)), api=Proxy())
+
+
+RECORDED = json.loads((pathlib.Path(__file__).parent / "grafana_10.4_queries.json").read_text())
+
+
+@pytest.mark.parametrize(("expr", "target", "more", "sent"), RECORDED["queries"])
+def test_the_same_is_asked_as_by_grafana(expr, target, more, sent):
+    made = panel(1, targets=[{"refId": "A", "expr": expr, "range": True, **target}], **{"maxDataPoints": RECORDED["maxDataPoints"], **more})
+    content = wanted(made, uid="recorded", title="Recorded", templating={"list": RECORDED["variables"]})
+    (found,) = queries.prepared(content, queries.Server(Api()), NOW, Options()).panels
+    asked = [query.asked for query in found.queries]
+    ours = [["query", item.expr, None, None] if item.instant else ["query_range", item.expr, item.step, round(item.end - item.start)] for item in asked]
+    assert sorted(ours, key=str) == sorted(sent, key=str)

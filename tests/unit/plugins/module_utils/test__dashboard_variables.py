@@ -57,7 +57,7 @@ def query(name, text, **more):
         ("distributed", "test1.,servers=te'st2"),
         ("doublequote", '"test1.","te\'st2"'),
         ("glob", "{test1.,te'st2}"),
-        ("json", '["test1.", "te\'st2"]'),
+        ("json", '["test1.","te\'st2"]'),
         ("lucene", '("test1." OR "te\'st2")'),
         ("pipe", "test1.|te'st2"),
         ("raw", "test1.,te'st2"),
@@ -124,11 +124,11 @@ def test_intervals(span, points, given, interval, rate):
 def test_built_in_variables():
     scope = {**variables.built_in(HOUR, {"title": "A", "uid": "a"}), **variables.of_intervals(Intervals(15, 60))}
     text = "$__range $__range_s $__range_ms ${__from} ${__to:date:seconds} $__interval $__interval_ms $__rate_interval ${__rate_interval_ms} ${__dashboard.uid}"
-    assert variables.put_in(text, scope) == "3600s 3600 3600000 1700000000000 1700003600 15s 15000 1m 60000 a"
+    assert variables.put_in(text, scope) == "3600s 3600 3600000 1700000000000 1700003600 15s 15000 1m0s 60000 a"
     assert variables.put_in("${__from:date:iso}", scope) == "2023-11-14T22:13:20.000Z"
     # Grafana leaves out what is over
     assert variables.of_intervals(Intervals(90, 90))["__interval"].plain == "1m"
-    assert variables.of_intervals(Intervals(90, 90))["__rate_interval"].plain == "90s"
+    assert variables.of_intervals(Intervals(90, 90))["__rate_interval"].plain == "1m30s"
 
 
 def test_a_query_variable_takes_the_first_value():
@@ -285,8 +285,8 @@ def test_variables_without_a_query():
     ]
     found, scope = resolved(models)
     assert found["c"].options == ("1", "two,three", "4")
-    text = "$c $d $k $t $u $i $auto $__auto_interval_auto $ds"
-    assert variables.put_in(text, scope, "prometheus") == "4 (1|2) fixed typed default 10m 2m 2m prometheus"
+    text = "$c $d $k $t $u $i $auto $ds"
+    assert variables.put_in(text, scope, "prometheus") == "4 (1|2) fixed typed default 10m 2m prometheus"
     assert "filters" not in scope
     assert resolved(models, {"c": "one", "auto": "1m"})[1]["c"].plain == "1"
     assert resolved(models, {"auto": "1m"})[1]["auto"].plain == "1m"
