@@ -1,0 +1,167 @@
+# Copyright: (c) 2026, Sovereign Cloud Stack
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stories: faults that are made for real, and the alerts that have to fire because of them.
+
+A story is a context manager: until C(yield) it does the harm, after it all is undone. The stories of an act are told side by side: all begin, then one query
+is asked again and again until every alert that any of them expects was seen firing, then all end. So an act lasts as long as its slowest alert.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import threading
+import time
+import typing as t
+
+FIRING = 'ALERTS{alertstate="firing",infrastructure="",receive_replica=""}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """An alert, by its name and some of its labels."""
+
+    alert: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, labels: t.Mapping[str, str]) -> bool:
+        return labels.get("alertname") == self.alert and all(labels.get(name) == value for name, value in self.labels)
+
+    def __str__(self) -> str:
+        return f"{self.alert}{{{', '.join(f'{name}={value}' for name, value in self.labels)}}}"
+
+
+Tell: t.TypeAlias = "t.Callable[[t.Any], contextlib.AbstractContextManager[t.Any]]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Story:
+    name: str
+    expects: tuple[Expected, ...]
+    tell: Tell
+    # from its begin until the last of its alerts fires
+    seconds: float
+    # none of its alerts fires any more so long after its end; 0: they look back for longer than a test can wait
+    ends_within: float
+
+
+def story(*expects: tuple[str, t.Mapping[str, str]], seconds: float = 180, ends_within: float = 0, cluster: str = "") -> t.Callable[[t.Any], Story]:
+    """Decorates a generator function that takes the lab and yields once."""
+    found = tuple(Expected(name, tuple(sorted((({"cluster": cluster} if cluster else {}) | dict(labels)).items()))) for name, labels in expects)
+
+    def made(tell: t.Callable[[t.Any], t.Iterator[None]]) -> Story:
+        return Story(tell.__name__, found, contextlib.contextmanager(tell), seconds, ends_within)
+
+    return made
+
+
+@dataclasses.dataclass
+class Told:
+    """How the stories went: seconds until each alert was seen, what never was, and what went wrong in the telling."""
+
+    seen: dict[Expected, float] = dataclasses.field(default_factory=dict)
+    missing: dict[Expected, str] = dataclasses.field(default_factory=dict)
+    errors: dict[str, BaseException] = dataclasses.field(default_factory=dict)
+    # alerts that still fired when they should have ended
+    lasting: dict[Expected, float] = dataclasses.field(default_factory=dict)
+
+    def check(self, expected: Expected, name: str) -> None:
+        """Fail if this alert of this story did not fire."""
+        if expected in self.seen:
+            return
+        if name in self.errors:
+            raise self.errors[name]
+        raise AssertionError(f"{expected} of the story {name} did not fire{self.missing.get(expected, ', for the story was not told')}")
+
+
+class Watch(threading.Thread):
+    """Sees all alerts that fire, all the time, so that none which fires only while others are waited for is missed."""
+
+    def __init__(self, ask: t.Callable[[], list[dict[str, str]]], delay: float = 3) -> None:
+        super().__init__(daemon=True)
+        self._ask, self._delay = ask, delay
+        self._over = threading.Event()
+        # labels, when it was seen first and last
+        self.first: dict[frozenset[tuple[str, str]], float] = {}
+        self.last: dict[frozenset[tuple[str, str]], float] = {}
+        self.answered = time.time()
+
+    def run(self) -> None:
+        while not self._over.wait(self._delay):
+            with contextlib.suppress(OSError, AssertionError):
+                found = self._ask()
+                now = time.time()
+                for labels in found:
+                    key = frozenset(labels.items())
+                    self.first.setdefault(key, now)
+                    self.last[key] = now
+                self.answered = now
+
+    def end(self) -> None:
+        self._over.set()
+        self.join(30)
+
+    def since(self, expected: Expected, begin: float) -> float | None:
+        """When an alert that is as expected fired last, if it did after this time."""
+        times = [last for labels, last in list(self.last.items()) if last >= begin and expected.matches(dict(labels))]
+        return max(times, default=None)
+
+    def fires(self, expected: Expected) -> bool:
+        """In the last answer."""
+        return any(last >= self.answered and expected.matches(dict(labels)) for labels, last in list(self.last.items()))
+
+
+def tell(lab: t.Any, stories: t.Sequence[Story], watch: Watch, told: Told, say: t.Callable[[str], None] = lambda _text: None) -> None:
+    """One act."""
+    begin = time.time()
+    stacks = {one.name: contextlib.ExitStack() for one in stories}
+    began: dict[str, float] = {}
+
+    def enter(one: Story) -> None:
+        began[one.name] = time.time()
+        stacks[one.name].enter_context(one.tell(lab))
+        say(f"{time.time() - begin:.0f} s: {one.name} is told")
+
+    def leave(one: Story) -> None:
+        stacks[one.name].close()
+
+    def over(one: Story) -> bool:
+        return one.name in told.errors or time.time() > began.get(one.name, begin) + one.seconds
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(max(1, len(stories))) as pool:
+            futures = {one: pool.submit(enter, one) for one in stories}
+            while True:
+                for one, future in futures.items():
+                    if future.done() and (error := future.exception()) is not None:
+                        told.errors.setdefault(one.name, error)
+                    for expected in one.expects:
+                        if expected not in told.seen and (when := watch.since(expected, began.get(one.name, begin))) is not None:
+                            told.seen[expected] = round(when - began[one.name], 1)
+                            say(f"{time.time() - begin:.0f} s: {expected} fires")
+                waiting = [one for one in stories if not over(one) and (not futures[one].done() or any(expected not in told.seen for expected in one.expects))]
+                if not waiting:
+                    break
+                time.sleep(1)
+    finally:
+        with concurrent.futures.ThreadPoolExecutor(max(1, len(stories))) as pool:
+            for one, future in {one: pool.submit(leave, one) for one in stories}.items():
+                if (error := future.exception()) is not None:
+                    told.errors[f"the end of {one.name}"] = error
+    ended = time.time()
+    for one in stories:
+        for expected in one.expects:
+            if expected not in told.seen:
+                told.missing[expected] = f" within {one.seconds:.0f} s"
+    lasting = [(one, expected) for one in stories if one.ends_within for expected in one.expects if expected in told.seen]
+    # Query shows what the ruler wrote last for as long as its lookback
+    while lasting:
+        lasting = [(one, expected) for one, expected in lasting if watch.fires(expected) or watch.answered < ended]
+        for one, expected in list(lasting):
+            if time.time() > ended + one.ends_within:
+                told.lasting[expected] = one.ends_within
+                lasting.remove((one, expected))
+        time.sleep(1)
+    say(f"{time.time() - begin:.0f} s: the act is over")
