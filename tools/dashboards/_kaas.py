@@ -52,7 +52,7 @@ def over(selector: str, window: str, at: str, how: str = "avg") -> str:
     return f"{how}_over_time({selector}[{window}]{at})" if at else selector
 
 
-def top_graph(title: str, description: str, unit: str, queries: t.Any, *, width: int = 24, height: int = 8, **more: t.Any) -> Panel:
+def top_graph(title: str, description: str, unit: str, queries: t.Any, *, width: int = 24, height: int = 9, **more: t.Any) -> Panel:
     """A timeseries whose lines are named in a table at the right, the highest first. Long names need the full width."""
     panel = timeseries(title, description, unit, queries, width=width, height=height, legend="table", **more)
     shown = common_builders.VizLegendOptions().placement(common_models.LegendPlacement.RIGHT).show_legend(True).sort_by("Mean").sort_desc(True)

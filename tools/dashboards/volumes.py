@@ -187,12 +187,12 @@ def dashboards() -> list[Dashboard]:
                     "Persistent volumes",
                     "All volumes of the cluster, whatever namespace is chosen. Released: its claim is gone, but its data is kept.",
                     [
-                        label("persistentvolume", "Volume", width=340),
-                        label("phase", "Phase", mappings=[VOLUME_PHASE], cellOptions={"type": "color-text"}, width=100),
-                        label("storageclass", "Storage class"),
-                        value("Size", f"max by ({VOLUME}) (kube_persistentvolume_capacity_bytes{{{CLUSTER}}})", "bytes"),
-                        value("Age", f"time() - max by ({VOLUME}) (kube_persistentvolume_created{{{CLUSTER}}})", "s"),
-                        label("claim_namespace", "Claimed in"),
+                        label("persistentvolume", "Volume", width=320),
+                        label("phase", "Phase", mappings=[VOLUME_PHASE], cellOptions={"type": "color-text"}, width=90),
+                        label("storageclass", "Storage class", width=130),
+                        value("Size", f"max by ({VOLUME}) (kube_persistentvolume_capacity_bytes{{{CLUSTER}}})", "bytes", width=85),
+                        value("Age", f"time() - max by ({VOLUME}) (kube_persistentvolume_created{{{CLUSTER}}})", "s", width=95),
+                        label("claim_namespace", "Claimed in", width=120),
                         label("name", "Claim"),
                         source(
                             f"max by ({VOLUME}, phase, storageclass) ((kube_persistentvolume_status_phase{{{CLUSTER}}} == 1)"
