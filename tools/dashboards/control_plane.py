@@ -16,6 +16,8 @@ UP = ("scs-kaas-cluster",)
 DETAILS = (("Details", ("scs-observer", "L2", "kaas")),)
 
 
+# What happens now and then makes no line, so its points have to be seen.
+SELDOM = (c.override(".*", regexp=True, showPoints="always", pointSize=5),)
 # The axis of a share that is 0 nearly always would else go up to 10000 %.
 SMALL_SHARE = (c.override(".*", regexp=True, axisSoftMax=0.05),)
 
@@ -276,6 +278,7 @@ def _scheduler() -> c.Dashboard:
                 f"How long one attempt takes, by result. {FULL}",
                 "s",
                 {"{{result}}": quantile(0.99, "scheduler_scheduling_attempt_duration_seconds", matchers, "result")},
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(
@@ -286,6 +289,7 @@ def _scheduler() -> c.Dashboard:
                     "99th percentile": quantile(0.99, "scheduler_pod_scheduling_sli_duration_seconds", matchers),
                     "median": quantile(0.5, "scheduler_pod_scheduling_sli_duration_seconds", matchers),
                 },
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(
@@ -293,6 +297,7 @@ def _scheduler() -> c.Dashboard:
                 f"Which step of placing takes how long. {FULL}",
                 "s",
                 {"{{extension_point}}": quantile(0.99, "scheduler_framework_extension_point_duration_seconds", matchers, "extension_point")},
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(

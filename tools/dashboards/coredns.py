@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, SMALL_SHARE, UP, age, health, instances, mean, or_none, per_second, quantile, resources, selector
+from .control_plane import DETAILS, FULL, SELDOM, SMALL_SHARE, UP, age, health, instances, mean, or_none, per_second, quantile, resources, selector
 
 JOB = "coredns"
 
@@ -167,6 +167,7 @@ def dashboards() -> Sequence[c.Dashboard]:
                     f"From a change of a service's pods to DNS that knows it. {FULL}",
                     "s",
                     {"{{service_kind}}": quantile(0.99, "coredns_kubernetes_dns_programming_duration_seconds", every, "service_kind")},
+                    overrides=SELDOM,
                 ),
                 c.timeseries(
                     "Requests to the API server",

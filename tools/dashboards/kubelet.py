@@ -8,7 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from . import common as c
-from .control_plane import DETAILS, FULL, UP, age, client_requests, health, instances, mean, or_none, per_second, quantile, resources, selector, top, version
+from .control_plane import (
+    DETAILS,
+    FULL,
+    SELDOM,
+    UP,
+    age,
+    client_requests,
+    health,
+    instances,
+    mean,
+    or_none,
+    per_second,
+    quantile,
+    resources,
+    selector,
+    top,
+    version,
+)
 
 KUBELET, PROXY = "kubelet", "kube-proxy"
 
@@ -81,6 +98,7 @@ def _kubelet() -> c.Dashboard:
                     "99th percentile": quantile(0.99, "kubelet_pod_start_sli_duration_seconds", every),
                     "median": quantile(0.5, "kubelet_pod_start_sli_duration_seconds", every),
                 },
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(
@@ -88,6 +106,7 @@ def _kubelet() -> c.Dashboard:
                 f"How long one round of the kubelet at one pod takes. {FULL}",
                 "s",
                 {"{{operation_type}}": quantile(0.99, "kubelet_pod_worker_duration_seconds", every, "operation_type")},
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(
@@ -148,6 +167,7 @@ def _kubelet() -> c.Dashboard:
                 f"How long the kubelets take to make, change and remove control groups. {FULL}",
                 "s",
                 {"{{operation_type}}": quantile(0.99, "kubelet_cgroup_manager_duration_seconds", every, "operation_type")},
+                overrides=SELDOM,
                 width=8,
             ),
             c.row("Volumes"),
@@ -250,10 +270,16 @@ def _proxy() -> c.Dashboard:
                 f"How long each node takes to bring its rules up to date. {FULL}",
                 "s",
                 {"{{node}}": quantile(0.99, sync, every, "node")},
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(
-                "Writing the rules (mean)", "The same on average, which the profile minimal has too.", "s", {"{{node}}": mean(sync, every, "node")}, width=8
+                "Writing the rules (mean)",
+                "The same on average, which the profile minimal has too.",
+                "s",
+                {"{{node}}": mean(sync, every, "node")},
+                overrides=SELDOM,
+                width=8,
             ),
             c.timeseries(
                 "Writes", "How often each node's rules are brought up to date.", "ops", {"{{node}}": per_second(f"{sync}_count", every, "node")}, width=8
@@ -263,6 +289,7 @@ def _proxy() -> c.Dashboard:
                 f"From a change of a service or its pods to the node's rule. {FULL}",
                 "s",
                 {"{{node}}": quantile(0.99, program, every, "node")},
+                overrides=SELDOM,
                 width=8,
             ),
             c.timeseries(
