@@ -30,6 +30,7 @@ def alert_table(title: str, description: str, matchers: str, *, height: int = 12
         sort="Severity",
         descending=False,
         all_labels=True,
+        no_value="no alerts",
     )
 
 
@@ -59,6 +60,7 @@ def dashboards() -> list[c.Dashboard]:
         {"{{cluster}}": f"topk(5, count by (cluster) (ALERTS{{{chosen}}}))"},
         width=12,
         height=4,
+        no_value="no alerts",
         links=[c.link("scs-kaas-cluster", cluster="${__field.labels.cluster}")],
     )
     history = [
@@ -68,13 +70,14 @@ def dashboards() -> list[c.Dashboard]:
             "none",
             {"{{severity}}": f"count by (severity) (ALERTS{{{chosen}}})"},
             stacked=True,
+            no_value="no alerts",
             overrides=[c.override("critical", color=c.RED), c.override("warning", color=c.ORANGE)],
         ),
         c.timeseries(
-            "By alert", "Which alerts fired, and how often at once.", "none", {"{{alertname}}": f"count by (alertname) (ALERTS{{{chosen}}})"}, stacked=True
+            "By alert", "Which alerts fired, and how often at once.", "none", {"{{alertname}}": f"count by (alertname) (ALERTS{{{chosen}}})"}, stacked=True, no_value="no alerts"
         ),
         c.timeseries(
-            "By cluster", "The clusters that most alerts fired for.", "none", {"{{cluster}}": f"topk(10, count by (cluster) (ALERTS{{{chosen}}}))"}, width=24
+            "By cluster", "The clusters that most alerts fired for.", "none", {"{{cluster}}": f"topk(10, count by (cluster) (ALERTS{{{chosen}}}))"}, width=24, no_value="no alerts"
         ),
     ]
     return [

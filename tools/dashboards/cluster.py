@@ -207,6 +207,7 @@ def _nodes(title: str, of: str) -> list[c.Panel]:
             overrides=units,
             links=_link("nodes"),
             no_value="no such nodes",
+            lines=True,
         )
 
     return [

@@ -350,13 +350,16 @@ def stat(
     color: str = "value",
     text: str = "auto",
     sparkline: bool = False,
+    lines: bool = False,
     **more: t.Any,
 ) -> Panel:
-    """One big number for each series. C(color): value, background or none; C(text): auto, value, name, value_and_name.
+    """One big number for each series, or with C(lines) one line. C(color): value, background or none; C(text): auto, value, name, value_and_name.
 
     C(more) as in the other panels: limits, mappings, links, overrides, transformations, decimals, minimum, maximum, no_value.
     """
     builder = stat_builders.Panel().reduce_options(_reduce()).color_mode(common_models.BigValueColorMode(color)).text_mode(common_models.BigValueTextMode(text))
+    if lines:
+        builder.orientation(common_models.VizOrientation.HORIZONTAL).text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
     graph = common_models.BigValueGraphMode.AREA if sparkline else common_models.BigValueGraphMode.NONE
     builder.graph_mode(graph).targets(_targets(_queries(queries, target if sparkline else instant)))
     return _panel(builder, title, description, unit, width=width, height=height, **more)

@@ -110,6 +110,7 @@ def dashboards() -> list[c.Dashboard]:
                     "How many alerts fired.",
                     "none",
                     {"{{infrastructure}} {{severity}}": f"count by (infrastructure, severity) (ALERTS{{{_FIRING}}})"},
+                    no_value="no alerts",
                 ),
             ],
         )

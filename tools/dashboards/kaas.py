@@ -77,7 +77,7 @@ def rank_mapping() -> Any:
     return c.mapping({number: (name.replace("_", " "), color) for name, (number, color, _text) in CONDITIONS.items()})
 
 
-def cluster_table(title: str, description: str, *, role: str = "kaas", height: int = 20) -> c.Panel:
+def cluster_table(title: str, description: str, *, role: str = "kaas", height: int = 16) -> c.Panel:
     """One row for each cluster; on recorded series only."""
     to_cluster = [c.link("scs-kaas-cluster", cluster="${__data.fields.cluster}")]
     to_alerts = [c.link("scs-kaas-alerts", cluster="${__data.fields.cluster}")]
@@ -99,17 +99,17 @@ def cluster_table(title: str, description: str, *, role: str = "kaas", height: i
             c.label("customer", "Customer"),
             c.label("region", "Region"),
             c.label("tier", "Tier"),
-            c.value("Critical", counted(CRITICAL), "none", c.bad_if_any(), links=to_alerts, width=80),
-            c.value("Warning", counted(WARNING), "none", c.bad_if_any(c.ORANGE), links=to_alerts, width=80),
-            c.value("Nodes", recorded("cluster:kube_node_info:count"), "none", links=to_nodes, width=70),
-            c.value("Ready", recorded("cluster:kube_node_ready:count"), "none", links=to_nodes, width=70),
+            c.value("Critical", counted(CRITICAL), "none", c.bad_if_any(), links=to_alerts, width=95),
+            c.value("Warning", counted(WARNING), "none", c.bad_if_any(c.ORANGE), links=to_alerts, width=95),
+            c.value("Nodes", recorded("cluster:kube_node_info:count"), "none", links=to_nodes, width=80),
+            c.value("Ready", recorded("cluster:kube_node_ready:count"), "none", links=to_nodes, width=80),
             c.value("CPU", recorded("cluster:node_cpu_utilisation:ratio_rate5m"), "percentunit", c.high_is_bad(0.8, 0.9), bar=True, width=130),
             c.value("Memory", recorded("cluster:node_memory_utilisation:ratio"), "percentunit", c.high_is_bad(0.8, 0.9), bar=True, width=130),
-            c.value("Fullest file system", recorded("cluster:node_filesystem_utilisation:max"), "percentunit", c.high_is_bad(0.8, 0.9), bar=True, width=130),
-            c.label("git_version", "Kubernetes", width=100),
-            c.value("Last sample", f"time() - {recorded('cluster:kaas_last_sample:timestamp_seconds')}", "s", c.high_is_bad(120, 300), decimals=0, width=100),
+            c.value("Fullest disk", recorded("cluster:node_filesystem_utilisation:max"), "percentunit", c.high_is_bad(0.8, 0.9), bar=True, width=130),
+            c.label("git_version", "Kubernetes", width=115),
+            c.value("Last sample", f"time() - {recorded('cluster:kaas_last_sample:timestamp_seconds')}", "s", c.high_is_bad(120, 300), decimals=0, width=115),
             c.value(
-                "Agent's certificate",
+                "Certificate",
                 f"({recorded('cluster:kaas_agent_certificate_not_after:timestamp_seconds')} - time()) / 86400",
                 "suffix: days",
                 c.low_is_bad(3, 20),
@@ -179,13 +179,13 @@ def filters() -> Sequence[Any]:
     ]
 
 
-def _counter(name: str) -> c.Panel:
+def _counter(name: str, width: int) -> c.Panel:
     _number, color, description = CONDITIONS[name]
     limits = c.thresholds(color) if name == "up" else c.thresholds(c.GREY if name in ("maintenance", "new") else c.GREEN, (1, color))
     title = name.replace("_", " ").capitalize()
     links = [c.link("scs-kaas-alerts")] if name in ("critical", "warning") else []
     return c.stat(
-        title, description, "none", f"count({chosen(condition(name))}) or vector(0)", height=4, width=4, color="background", limits=limits, links=links
+        title, description, "none", f"count({chosen(condition(name))}) or vector(0)", height=4, width=width, color="background", limits=limits, links=links
     )
 
 
@@ -195,8 +195,8 @@ def dashboards() -> list[c.Dashboard]:
         "All KaaS clusters that are registered or report. The other counters add up to it. The provider's own (infrastructure) clusters are not among them.",
         "none",
         f"count({chosen('group by (cluster) (' + state() + ')')}) or vector(0)",
-        width=4,
-        height=8,
+        width=6,
+        height=4,
         color="none",
     )
     firing = f"count by (alertname, severity) ({chosen(alerts(ANY))})"
@@ -213,8 +213,8 @@ def dashboards() -> list[c.Dashboard]:
             panels=[
                 intake(),
                 total,
-                *(_counter(name) for name in ("up", "warning", "critical", "down", "agent_down")),
-                *(_counter(name) for name in ("never_seen", "new", "maintenance", "orphan")),
+                *(_counter(name, width=6) for name in ("up", "warning", "critical")),
+                *(_counter(name, width=4) for name in ("down", "agent_down", "never_seen", "orphan", "new", "maintenance")),
                 c.row("Clusters"),
                 cluster_table(
                     "Clusters", "One row for each KaaS cluster, the worst first. A click on a cluster opens its dashboard, one on a number its alerts."
@@ -233,6 +233,7 @@ def dashboards() -> list[c.Dashboard]:
                     height=8,
                     sort="Number",
                     links=[c.link("scs-kaas-alerts")],
+                    no_value="no alerts",
                 ),
             ],
         )
