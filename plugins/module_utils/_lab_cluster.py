@@ -351,7 +351,7 @@ def _write_configuration(cluster: Cluster, spec: Spec) -> None:
         "failCgroupV1": False,
         "failSwapOn": False,
         "featureGates": {"KubeletInUserNamespace": True},
-        "localStorageCapacityIsolation": False,
+        "localStorageCapacityIsolation": True,
         "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "memory.available": "100Mi"},
         # Nothing can be pulled again, so nothing is collected.
         "imageGCHighThresholdPercent": 100,
