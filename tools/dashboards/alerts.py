@@ -74,10 +74,20 @@ def dashboards() -> list[c.Dashboard]:
             overrides=[c.override("critical", color=c.RED), c.override("warning", color=c.ORANGE)],
         ),
         c.timeseries(
-            "By alert", "Which alerts fired, and how often at once.", "none", {"{{alertname}}": f"count by (alertname) (ALERTS{{{chosen}}})"}, stacked=True, no_value="no alerts"
+            "By alert",
+            "Which alerts fired, and how often at once.",
+            "none",
+            {"{{alertname}}": f"count by (alertname) (ALERTS{{{chosen}}})"},
+            stacked=True,
+            no_value="no alerts",
         ),
         c.timeseries(
-            "By cluster", "The clusters that most alerts fired for.", "none", {"{{cluster}}": f"topk(10, count by (cluster) (ALERTS{{{chosen}}}))"}, width=24, no_value="no alerts"
+            "By cluster",
+            "The clusters that most alerts fired for.",
+            "none",
+            {"{{cluster}}": f"topk(10, count by (cluster) (ALERTS{{{chosen}}}))"},
+            width=24,
+            no_value="no alerts",
         ),
     ]
     return [
