@@ -10,6 +10,7 @@ import contextlib
 import http.cookiejar
 import json
 import pathlib
+import random
 import re
 import tempfile
 import threading
@@ -209,6 +210,10 @@ class Client(contextlib.AbstractContextManager["Client"]):
 
         with concurrent.futures.ThreadPoolExecutor(self._concurrency) as pool:
             return list(pool.map(run, items))
+
+    def pause(self, attempt: int) -> None:
+        """Before a request is made again; longer from attempt to attempt."""
+        self._sleep(min(BACKOFF * 2**attempt, BACKOFF_MAX) * random.uniform(0.5, 1))
 
     # HTTP
 

@@ -20,6 +20,8 @@ from ansible_collections.scs.observer.plugins.module_utils._plan import Plan, St
 UNIFIED_STORAGE = 12
 TITLES_UNIQUE_BELOW = 11
 CONFLICT_ROUNDS = 3
+# How often a write is tried again that Grafana refuses although nobody else wrote.
+LOCKED_ROUNDS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,7 +345,8 @@ class _Apply:
         folder = self.planned.tree.uid(item.folder)
         version = self.planned.versions.get(item.uid, 0)
         done = "created" if step.before is None else "updated"
-        for round_ in range(CONFLICT_ROUNDS):
+        round_ = locked = 0
+        while True:
             # no overwrite: with it, Grafana 10 replaces another dashboard that has this title, uid and all
             body = {key: value for key, value in item.raw.items() if key not in ("id", "version", "iteration")}
             try:
@@ -357,17 +360,26 @@ class _Apply:
                 found = self.client.dashboard(item.uid)
                 if found is None:
                     raise
+                there = int(found["dashboard"].get("version") or 0)
                 if dashboards.same(dashboards.normal(found["dashboard"]), item.content) and _folder_uid(found["meta"]) == folder:
                     # our own write whose answer got lost, or one that the search did not know of
-                    return done if found["dashboard"].get("version") == version + 1 else "unchanged"
+                    return done if there == version + 1 else "unchanged"
+                if there == version:
+                    # nobody did: while SQLite is locked, Grafana tries a write again, with a version that its first try has counted up already
+                    if locked == LOCKED_ROUNDS:
+                        message = "refused as changed by somebody else, though nobody did, as when its database is locked. Run again, or lower concurrency"
+                        raise GrafanaError(message, status=error.status, code=error.code) from error
+                    self.client.pause(locked)
+                    locked += 1
+                    continue
                 if self.options.on_conflict == "skip":
                     return "skipped"
-                if self.options.on_conflict == "fail" or round_ == CONFLICT_ROUNDS - 1:
+                round_ += 1
+                if self.options.on_conflict == "fail" or round_ == CONFLICT_ROUNDS:
                     by = found["meta"].get("updatedBy") or "somebody else"
                     message = f"it was written by {by} in the meantime. Look at it and run again, or set on_conflict to overwrite or skip"
                     raise GrafanaError(message, status=error.status, code=error.code) from error
-                version = int(found["dashboard"].get("version") or 0)
-        raise AssertionError
+                version = there
 
     def _save_plugin_dashboard(self, item: Item, folder: str, version: int, error: GrafanaError, done: str) -> str:
         if self.options.on_conflict == "skip":
