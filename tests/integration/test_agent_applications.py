@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import http.server
 import importlib.util
 import json
@@ -31,25 +32,13 @@ from _programs import find_program
 from cryptography.hazmat.primitives import serialization
 
 TOP = pathlib.Path(__file__).parents[2]
-DOUBLE = TOP / "tests" / "end_to_end" / "files" / "ingress_nginx_double.py"
+DOUBLE = TOP / "tests" / "end_to_end" / "files" / "applications_double.py"
 SECRET = "customer.example"
 
 PLAY = """
 - hosts: kaas
   gather_facts: false
   roles: [{role: scs.observer.kaas_agent}]
-"""
-TRAEFIK = f"""
-traefik_entrypoint_requests_total{{code="200",entrypoint="web",method="GET",protocol="http"}} 7
-traefik_router_requests_total{{code="200",method="GET",protocol="http",router="shop-{SECRET}@kubernetes",service="shop-web-80@kubernetes"}} 7
-traefik_tls_certs_not_after{{cn="a.{SECRET}",sans="a.{SECRET}",serial="1"}} 2e9
-traefik_tls_certs_not_after{{cn="b.{SECRET}",sans="b.{SECRET}",serial="2"}} 3e9
-"""
-CERT_MANAGER = f"""
-certmanager_certificate_ready_status{{condition="True",issuer_group="",issuer_kind="Issuer",issuer_name="ca",name="shop",namespace="shop"}} 0
-certmanager_certificate_ready_status{{condition="False",issuer_group="",issuer_kind="Issuer",issuer_name="ca",name="shop",namespace="shop"}} 1
-certmanager_certificate_expiration_timestamp_seconds{{issuer_group="",issuer_kind="Issuer",issuer_name="ca",name="shop",namespace="shop"}} 2e9
-certmanager_certificate_challenge_status{{domain="shop.{SECRET}",name="shop",namespace="shop",status="ready"}} 1
 """
 
 
@@ -77,13 +66,13 @@ def served(page: t.Callable[[], str]) -> t.Iterator[int]:
 
 @pytest.fixture(name="pages")
 def fixture_pages() -> t.Iterator[dict[str, int]]:
-    specification = importlib.util.spec_from_file_location("ingress_nginx_double", DOUBLE)
+    specification = importlib.util.spec_from_file_location("applications_double", DOUBLE)
     assert specification and specification.loader
     double = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(double)
     double.START -= 1000
-    with served(double.page) as nginx, served(lambda: TRAEFIK) as traefik, served(lambda: CERT_MANAGER) as cert_manager:
-        yield {"ingress-nginx": nginx, "traefik": traefik, "cert-manager": cert_manager}
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(served(functools.partial(double.page, name))) for name in double.PAGES}
 
 
 class Site:
@@ -247,7 +236,7 @@ def test_what_leaves_the_cluster_of_ingresses_and_certificates(
     assert {(each["namespace"], each["secret_name"]) for each in certificates} == {("shop", "shop-tls"), ("shop", "api-tls")}
     assert "hidden" not in named(series, "nginx_ingress_controller_config_last_reload_successful")[0]
     assert len({each["hidden"] for each in named(series, "traefik_tls_certs_not_after")}) == 2
-    assert [each["condition"] for each in named(series, "certmanager_certificate_ready_status")] == ["True"]
+    assert [each["condition"] for each in named(series, "certmanager_certificate_ready_status")] == ["True"] * 3
     assert named(series, "certmanager_certificate_expiration_timestamp_seconds")[0]["namespace"] == "shop"
     kept = {each["__name__"] for each in series}
     assert not {"nginx_ingress_controller_bytes_sent_sum", "traefik_router_requests_total", "certmanager_certificate_challenge_status"} & kept
