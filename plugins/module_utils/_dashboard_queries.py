@@ -32,11 +32,12 @@ Json = dict[str, t.Any]
 
 @dataclasses.dataclass(frozen=True)
 class Allowed:
-    """A panel that may be empty."""
+    """A panel that may be empty; with C(sometimes) it may have data as well."""
 
     dashboard: str
     panel: str
     reason: str
+    sometimes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -497,7 +498,7 @@ def _except(dashboards: t.Sequence[Dashboard], allowed: t.Sequence[Allowed]) -> 
         for panel in found:
             if panel.state == "empty":
                 panel.state, panel.reason = "excepted", item.reason
-        if not any(panel.state == "excepted" for panel in found):
+        if not any(panel.state == "excepted" for panel in found) and not (item.sometimes and found):
             why = f"the panel's state is {found[0].state}" if found else "there is no such panel"
             needless.append({"dashboard": item.dashboard, "panel": item.panel, "reason": item.reason, "why": why})
     return needless

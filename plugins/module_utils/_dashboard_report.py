@@ -103,14 +103,19 @@ def _dashboard(dashboard: Dashboard) -> str:
     head = f"<h2>{_e(dashboard.wanted.title)} <small>{_e(dashboard.wanted.uid)} · {_e(dashboard.wanted.source)} · <a href='#top'>top</a></small></h2>"
     about = f"<p class=note>{_e(description)}</p>" if description else ""
     sections = "".join(_section(section, dashboard) for section in dashboard.sections)
-    return f'<section class=dashboard id="{_anchor(dashboard)}">{head}{about}<p>{" ".join(chosen)}</p>{sections}</section>'
+    return f'<section class="dashboard {_well(dashboard.panels)}" id="{_anchor(dashboard)}">{head}{about}<p>{" ".join(chosen)}</p>{sections}</section>'
 
 
 def _section(section: Section, dashboard: Dashboard) -> str:
     places = _places(section.panels)
     panels = "".join(_panel(panel, place, dashboard) for panel, place in zip(section.panels, places, strict=True))
     head = f"<h3>{_e(section.title)}</h3>" if section.title else ""
-    return f"{head}<div class=grid>{panels}</div>"
+    return f'<div class="{_well(section.panels)}">{head}<div class=grid>{panels}</div></div>'
+
+
+def _well(panels: t.Iterable[Panel]) -> str:
+    """What the page can leave out when only the rest is asked for."""
+    return "well" if all(panel.state in ("", "data") for panel in panels) else "unwell"
 
 
 def _places(panels: t.Sequence[Panel]) -> list[tuple[int, int, int, int]]:
@@ -152,7 +157,7 @@ def _panel(panel: Panel, place: tuple[int, int, int, int], dashboard: Dashboard)
     if panel.raw.get("transformations"):
         notes.append("transformations not run")
     if state in ("data", "excepted"):
-        notes += sorted({warning for query in panel.queries for warning in query.found.warnings})
+        notes += sorted({warning for query in panel.queries for warning in query.found.warnings if not warning.startswith("PromQL info")})
     if state == "data":
         body = _body(panel)
     elif state == "text":
@@ -610,7 +615,7 @@ table.data td{border-bottom:1px solid #e5e7eb;background:none;color:inherit}
 .gauges td:nth-child(2){width:50%}pre{white-space:pre-wrap;overflow-wrap:anywhere;margin:.2rem 0;font-size:.75rem}.text{font-family:inherit;font-size:.85rem}
 details{flex:none;font-size:.75rem;color:#6b7280}details summary{cursor:pointer}
 details>div{position:absolute;left:0;right:0;background:#fff;border:1px solid #9ca3af;padding:.4rem;z-index:6;color:#1f2937;max-height:300px;overflow:auto}
-body.faulty .panel.data,body.faulty .panel.text{display:none}body.faulty .grid{grid-auto-rows:auto;grid-template-columns:repeat(3,1fr)}
+body.faulty .panel.data,body.faulty .panel.text,body.faulty .well{display:none}body.faulty .grid{grid-auto-rows:auto;grid-template-columns:repeat(3,1fr)}
 body.faulty .panel{grid-column:auto!important;grid-row:auto!important}
 """.strip()
 
@@ -622,7 +627,7 @@ _SCRIPT = """
     place.done = true;
     var figure = JSON.parse(place.firstElementChild.textContent);
     var layout = figure.layout;
-    layout.xaxis = Object.assign({}, axis, figure.x ? {type: "date"} : {}, layout.xaxis);
+    layout.xaxis = Object.assign({ticklabeloverflow: "hide past domain"}, axis, figure.x ? {type: "date"} : {}, layout.xaxis);
     layout.yaxis = Object.assign({}, axis, layout.yaxis);
     if (figure.x) { figure.data.forEach(function (trace) { trace.x = figure.x; }); }
     var rest = {margin: {l: 45, r: 8, t: 6, b: 22}, showlegend: false, hovermode: "closest", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)"};

@@ -125,6 +125,10 @@ options:
         description: Why it has no data.
         type: str
         required: true
+      sometimes:
+        description: Whether it may have data too, as when it shows what rarely happens. Then the entry is needless only when there is no such panel.
+        type: bool
+        default: false
   fail_on:
     description:
       - What lets the task fail. V(error) and V(empty) are panels in these states, V(error) also variables whose values could not be found, and
@@ -371,7 +375,12 @@ ARGUMENT_SPEC = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {name: {"type": "str", "required": True} for name in ("dashboard", "panel", "reason")},
+        "options": {
+            "dashboard": {"type": "str", "required": True},
+            "panel": {"type": "str", "required": True},
+            "reason": {"type": "str", "required": True},
+            "sometimes": {"type": "bool", "default": False},
+        },
     },
     "fail_on": {"type": "list", "elements": "str", "choices": ["error", "empty", "needless"], "default": []},
     "report": {"type": "bool", "default": False},

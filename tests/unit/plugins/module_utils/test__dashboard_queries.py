@@ -218,6 +218,8 @@ def test_exceptions():
         Allowed("Dashboard d", "1", "wrong"),
         Allowed("d", "3", "an error is none"),
         Allowed("d", "Panel 9", "gone"),
+        Allowed("d", "Panel 1", "may be", sometimes=True),
+        Allowed("d", "Panel 8", "gone too", sometimes=True),
     )
     report = run(wanted(panel(1), panel(2, "none"), panel(3, "broken")), allow_empty=allowed)
     assert states(report) == {1: "data", 2: "excepted", 3: "error"}
@@ -226,10 +228,11 @@ def test_exceptions():
         ("1", "the panel's state is data"),
         ("3", "the panel's state is error"),
         ("Panel 9", "there is no such panel"),
+        ("Panel 8", "there is no such panel"),
     ]
     assert report.failures(["error"]) == ["Dashboard d (d), panel 3 (Panel 3): error: query A: http://double refused the query: parse error."]
     assert report.failures([]) == []
-    assert len(report.failures(["needless", "empty"])) == 3
+    assert len(report.failures(["needless", "empty"])) == 4
     with pytest.raises(ObserverError, match="allow_empty: d, panel 1 has no reason"):
         run(wanted(panel(1)), allow_empty=(Allowed("d", "1", " "),))
 
