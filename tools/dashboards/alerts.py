@@ -21,7 +21,7 @@ def alert_table(title: str, description: str, matchers: str, *, height: int = 12
         description,
         [
             c.label("severity", "Severity", mappings=[severity_mapping()], cellOptions={"type": "color-background", "mode": "basic"}, width=90),
-            c.label("alertname", "Alert"),
+            c.label("alertname", "Alert", width=250),
             c.label(subject, subject.capitalize(), links=links),
             c.value("Since", expr, "s", decimals=0, width=110),
         ],
@@ -60,6 +60,7 @@ def dashboards() -> list[c.Dashboard]:
         {"{{cluster}}": f"topk(5, count by (cluster) (ALERTS{{{chosen}}}))"},
         width=12,
         height=4,
+        minimum=0,
         no_value="no alerts",
         links=[c.link("scs-kaas-cluster", cluster="${__field.labels.cluster}")],
     )

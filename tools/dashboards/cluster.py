@@ -229,6 +229,7 @@ def _nodes(title: str, of: str) -> list[c.Panel]:
             height=6,
             links=_link("network"),
             no_value="no such nodes",
+            lines=True,
         ),
     ]
 

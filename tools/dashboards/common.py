@@ -357,6 +357,9 @@ def stat(
 
     C(more) as in the other panels: limits, mappings, links, overrides, transformations, decimals, minimum, maximum, no_value.
     """
+    if more.get("no_value") and not any(isinstance(one, models.SpecialValueMap) for one in more.get("mappings", ())):
+        # grey, or the colour of the lowest threshold would call it good or bad
+        more["mappings"] = [*more.get("mappings", ()), no_data(more["no_value"])]
     builder = stat_builders.Panel().reduce_options(_reduce()).color_mode(common_models.BigValueColorMode(color)).text_mode(common_models.BigValueTextMode(text))
     if lines:
         builder.orientation(common_models.VizOrientation.HORIZONTAL).text(common_builders.VizTextDisplayOptions().title_size(14).value_size(20))
@@ -493,6 +496,9 @@ def table(
         transformations.append(transformation("filterFieldsByName", include={"names": list(shown)}))
     transformations.append(transformation("organize", indexByName=order, renameByName=renames, excludeByName=left_out))
     overrides = [_column_override(column) for column in shown.values() if column.settings]
+    if more.get("no_value"):
+        # it is meant for a table without rows, not for each empty cell
+        overrides.insert(0, {"regexp": True, "field": ".*", "properties": [models.DynamicConfigValue(id_val="noValue", value="")]})
     builder = table_builders.Panel().targets(_targets(queries, table=True)).filterable(True).cell_height(common_models.TableCellHeight.SM)
     builder.footer(common_builders.TableFooterOptions().show(False).reducer(["sum"]).enable_pagination(pages))
     if sort:
