@@ -12,6 +12,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import re
 import threading
 import time
 import typing as t
@@ -21,13 +22,13 @@ FIRING = 'ALERTS{alertstate="firing",infrastructure="",receive_replica=""}'
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """An alert, by its name and some of its labels."""
+    """An alert, by its name and some of its labels; their values are regular expressions."""
 
     alert: str
     labels: tuple[tuple[str, str], ...] = ()
 
     def matches(self, labels: t.Mapping[str, str]) -> bool:
-        return labels.get("alertname") == self.alert and all(labels.get(name) == value for name, value in self.labels)
+        return labels.get("alertname") == self.alert and all(re.fullmatch(value, labels.get(name, "")) for name, value in self.labels)
 
     def __str__(self) -> str:
         return f"{self.alert}{{{', '.join(f'{name}={value}' for name, value in self.labels)}}}"
