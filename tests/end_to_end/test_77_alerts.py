@@ -792,19 +792,33 @@ def stopped_parts(lab: t.Any) -> t.Iterator[None]:
     *both("EtcdMembersDown"),
     *both("KubeControlPlaneDown", job="apiserver"),
     ("KubeClientErrors", {}),
-    ("AgentDiscoveryFailing", {}),
     seconds=120,
 )
 def no_etcd(lab: t.Any) -> t.Iterator[None]:
-    """etcd and the API server stop."""
-    for part in ("kube-apiserver", "etcd"):
-        supervise(lab, "stop", part)
+    """etcd stops, the API server is killed and does not come up without it. One that ends in peace takes itself out of what the agent looks for."""
+    supervise(lab, "stop", "etcd")
+    send_signal(lab, "kube-apiserver", signal.SIGKILL)
     try:
         yield
     finally:
         for part in ("etcd", "kube-apiserver"):
             supervise(lab, "start", part)
         lab.wait_until(lambda: lab.kubectl_run(ALPHA, "get", "--raw", "/readyz", check=False).returncode == 0, 90, "the API server")
+
+
+@on_alpha(("AgentDiscoveryFailing", {}), seconds=120)
+def lost_rights(lab: t.Any) -> t.Iterator[None]:
+    """The agent may not look for its targets any more, which it notices when the API server ends its connections."""
+    binding = next(one for one in lab.get(ALPHA, "clusterrolebindings") if one["metadata"]["name"].endswith("prometheus-agent"))
+    binding["metadata"] = {key: binding["metadata"][key] for key in ("name", "labels")}
+    lab.kubectl(ALPHA, "delete", "clusterrolebinding", binding["metadata"]["name"])
+    try:
+        send_signal(lab, "kube-apiserver", signal.SIGKILL)
+        yield
+    finally:
+        lab.wait_until(lambda: lab.kubectl_run(ALPHA, "get", "--raw", "/readyz", check=False).returncode == 0, 90, "the API server")
+        # as the role does, or it would not be the role's any more
+        lab.kubectl(ALPHA, "apply", "--server-side", "--field-manager=scs.observer", "-f", "-", stdin=json.dumps(binding))
 
 
 # -- the agent and what arrives of it ---------------------------------------------------
@@ -926,6 +940,7 @@ ACTS: list[list[Story]] = [
     [slow_runtime, lost_majority],
     [stopped_parts, no_etcd],
     [no_kubelet],
+    [lost_rights],
     [slow_line],
     [corrupt_storage],
 ]  # fmt: skip
