@@ -514,22 +514,6 @@ def kubelet_settings(lab: t.Any, **settings: t.Any) -> t.Iterator[None]:
         supervise(lab, "restart", "kubelet")
 
 
-@on_alpha(("KubeNodePressure", {"condition": "MemoryPressure"}), ("KubeNodeEvictsPods", {"eviction_signal": "memory.available"}), seconds=240)
-def pressure(lab: t.Any) -> t.Iterator[None]:
-    """The kubelet is told to keep more memory free than there is; of all pods, those of no importance go."""
-    apply(
-        lab,
-        thing("PriorityClass", "faults-victims", "scheduling.k8s.io/v1", value=-1000, preemptionPolicy="Never"),
-        workload("Deployment", "victims", pod(priorityClassName="faults-victims", tolerations=[{"operator": "Exists"}]), replicas=6),
-    )
-    lab.kubectl(ALPHA, "rollout", "status", "deployment/victims", "-n", NAMESPACE, "--timeout=120s")
-    with kubelet_settings(lab, evictionSoft={"memory.available": "10Ti"}, evictionSoftGracePeriod={"memory.available": "5s"}):
-        yield
-    delete(lab, "deployment", "victims")
-    lab.kubectl(ALPHA, "delete", "pods", "-n", NAMESPACE, "--field-selector=status.phase=Failed", "--wait=false")
-    lab.kubectl(ALPHA, "delete", "priorityclass", "faults-victims")
-
-
 # -- control plane --------------------------------------------------------------------
 def signed_by_cluster(lab: t.Any, name: str, group: str, begin: float, end: float) -> tuple[bytes, bytes]:
     """A client certificate of test-alpha's authority, valid from and until so many seconds from now, and its key."""
@@ -936,7 +920,7 @@ ACTS: list[list[Story]] = [
         broken_volumes, low_thresholds, dropped_packets, clock, overcommitted, client_certificate, kubelet_certificate, aggregated_api, broken_webhook, dns,
         fragmented, bad_targets, flood,
     ],
-    [no_node_exporter, flapping, pressure],
+    [no_node_exporter, flapping],
     [slow_runtime, lost_majority],
     [stopped_parts, no_etcd],
     [no_kubelet],
