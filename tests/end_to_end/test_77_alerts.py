@@ -865,41 +865,6 @@ def bad_targets(lab: t.Any) -> t.Iterator[None]:
     delete(lab, "pod", "exporter")
 
 
-@on_alpha(("AgentSendingTooSlow", {}), seconds=200)
-def slow_line(lab: t.Any) -> t.Iterator[None]:
-    """A line to the Observer that is too thin for the agent, which may use one connection."""
-    with agent_configuration(lab) as (settings, configure):
-        settings["remote_write"][0]["queue_config"]["max_shards"] = 1
-        configure(yaml.safe_dump(settings))
-        lab.wait_until(lambda: lab.value(f'prometheus_remote_storage_shards_max{{cluster="{ALPHA}"}}') == 1, 120, "the agent to have one connection", 3)
-        for words in (
-            ("qdisc", "replace", "dev", "eth0", "root", "handle", "1:", "htb", "default", "10"),
-            ("class", "replace", "dev", "eth0", "parent", "1:", "classid", "1:10", "htb", "rate", "10gbit"),
-            ("class", "replace", "dev", "eth0", "parent", "1:", "classid", "1:20", "htb", "rate", "96kbit"),
-            ("filter", "replace", "dev", "eth0", "parent", "1:", "protocol", "ip", "u32", "match", "ip", "dport", "30291", "0xffff", "flowid", "1:20"),
-        ):
-            machine(lab, "tc", *words)
-        try:
-            time.sleep(30)
-        finally:
-            machine(lab, "tc", "qdisc", "del", "dev", "eth0", "root")
-        # what it wanted in between arrives now
-        yield
-
-
-@on_alpha(("AgentStorageCorrupt", {}), seconds=120)
-def corrupt_storage(lab: t.Any) -> t.Iterator[None]:
-    """Nonsense in the middle of the agent's write-ahead log, and it is killed."""
-    uid = lab.get(ALPHA, "pod", "prometheus-agent-0", "-n", "observer-agent")["metadata"]["uid"]
-    log = lab.state(ALPHA) / "kubelet" / "pods" / uid / "volumes" / "kubernetes.io~empty-dir" / "data" / "wal"
-    send_signal(lab, "prometheus", signal.SIGKILL, "--agent")
-    segment = max((path for path in log.iterdir() if path.name.isdigit()), key=lambda path: path.stat().st_size)
-    with segment.open("r+b") as file:
-        file.seek(segment.stat().st_size // 2)
-        file.write(b"\xff" * 4096)
-    yield
-
-
 @story(("KaaSSeriesLimit", CRITICAL | {"cluster": "test-flood"}), seconds=150)
 def flood(lab: t.Any) -> t.Iterator[None]:
     """A cluster that sends more series than it may (inventory: observer_receive_limits_clusters)."""
@@ -925,8 +890,6 @@ ACTS: list[list[Story]] = [
     [stopped_parts, no_etcd],
     [no_kubelet],
     [lost_rights],
-    [slow_line],
-    [corrupt_storage],
 ]  # fmt: skip
 STORIES = {one.name: one for act in ACTS for one in act}
 
