@@ -70,7 +70,8 @@ class Outcome:
     updated: list[str] = dataclasses.field(default_factory=list)
     deleted: list[str] = dataclasses.field(default_factory=list)
     unchanged: list[str] = dataclasses.field(default_factory=list)
-    skipped: list[str] = dataclasses.field(default_factory=list)
+    # not "skipped": Ansible heeds no changed_when of a result with that key
+    left: list[str] = dataclasses.field(default_factory=list)
     kept: list[str] = dataclasses.field(default_factory=list)
     folders: list[str] = dataclasses.field(default_factory=list)
     failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
@@ -82,7 +83,7 @@ class Outcome:
         return bool(self.created or self.updated or self.deleted or self.folders)
 
     def result(self) -> dict[str, t.Any]:
-        names = ("created", "updated", "deleted", "unchanged", "skipped", "kept", "folders", "failures", "diff")
+        names = ("created", "updated", "deleted", "unchanged", "left", "kept", "folders", "failures", "diff")
         return {"changed": self.changed, **{name: getattr(self, name) for name in names}}
 
 
@@ -373,7 +374,7 @@ class _Apply:
                     locked += 1
                     continue
                 if self.options.on_conflict == "skip":
-                    return "skipped"
+                    return "left"
                 round_ += 1
                 if self.options.on_conflict == "fail" or round_ == CONFLICT_ROUNDS:
                     by = found["meta"].get("updatedBy") or "somebody else"
@@ -383,7 +384,7 @@ class _Apply:
 
     def _save_plugin_dashboard(self, item: Item, folder: str, version: int, error: GrafanaError, done: str) -> str:
         if self.options.on_conflict == "skip":
-            return "skipped"
+            return "left"
         if self.options.on_conflict == "fail":
             raise GrafanaError(f"{error}. Give it another uid, or set on_conflict to overwrite or skip", status=error.status, code=error.code) from error
         self.client.save({**item.raw, "id": None, "version": version}, folder, message=self.options.commit_message, overwrite=True)
@@ -408,7 +409,7 @@ def failure_message(outcome: Outcome) -> str:
         reasons.setdefault(failure["message"].removesuffix("."), []).append(f"{failure['title']} ({failure['uid']})")
     left = reasons.pop("not tried", [])
     done = len(outcome.created) + len(outcome.updated) + len(outcome.deleted)
-    begin = f"{len(outcome.failures)} of {len(outcome.failures) + done + len(outcome.unchanged) + len(outcome.skipped)} dashboards failed, {done} written."
+    begin = f"{len(outcome.failures)} of {len(outcome.failures) + done + len(outcome.unchanged) + len(outcome.left)} dashboards failed, {done} written."
     parts = [f"{', '.join(names)}: {reason}." for reason, names in reasons.items()]
     if left:
         parts.append(f"{len(left)} more were not tried after that.")

@@ -93,7 +93,7 @@ options:
   on_conflict:
     description:
       - What to do when somebody else writes a dashboard between reading and writing it, or when it belongs to a plugin.
-      - V(fail) reports it, V(overwrite) writes over it, V(skip) leaves it and returns it as RV(skipped).
+      - V(fail) reports it, V(overwrite) writes over it, V(skip) leaves it and returns it as RV(left).
       - Another dashboard of the same title in the folder, which Grafana 10 does not allow, is never overwritten.
     type: str
     choices: [fail, overwrite, skip]
@@ -183,7 +183,7 @@ unchanged:
   type: list
   elements: str
   sample: [kaas-nodes, kaas-pods]
-skipped:
+left:
   description: Uids of the dashboards that were left because of O(on_conflict=skip).
   returned: always
   type: list

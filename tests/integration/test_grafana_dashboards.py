@@ -262,7 +262,7 @@ def test_provisioned_dashboards_are_refused_before_anything_is_written(doubled, 
     assert run(doubled, wanted("q", description="x")).updated == ["q"]
 
 
-@pytest.mark.parametrize(("policy", "outcome"), [("fail", "failures"), ("overwrite", "updated"), ("skip", "skipped")])
+@pytest.mark.parametrize(("policy", "outcome"), [("fail", "failures"), ("overwrite", "updated"), ("skip", "left")])
 def test_version_conflicts(doubled, policy, outcome):
     run(doubled, wanted("a", "b"))
     doubled.control("race", {"uid": "a"})

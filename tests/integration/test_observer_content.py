@@ -115,10 +115,10 @@ def test_a_provider_sets_alerts_and_thresholds(site: Site) -> None:
     assert {rule["for"] for rule in found["KubePodCrashLooping"]} == {"30m"}
     assert "KubeSchedulerDown" not in found and site.dashboards() == {}
     recorded = [rule for group in site.rules()["content-thresholds.yaml"]["groups"] for rule in group["rules"] if rule["record"] == "observer:threshold:value"]
-    values = {tuple(sorted(rule["labels"].values())): rule["expr"] for rule in recorded}
-    assert values["gold", "node_memory_utilisation", "warning"] == "vector(0.5)"
-    assert values["default", "node_memory_utilisation", "warning"] != "vector(0.5)"
-    assert values["gold", "service_certificate_days", "critical"] == values["critical", "default", "service_certificate_days"]
+    values = {(rule["labels"]["tier"], rule["labels"]["severity"]): rule["expr"] for rule in recorded}
+    assert 'vector(0.5), "threshold", "node_memory_utilisation"' in values["gold", "warning"]
+    assert 'vector(0.5), "threshold", "node_memory_utilisation"' not in values["default", "warning"]
+    assert values["gold", "critical"] == values["default", "critical"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_provider_sets_alerts_and_thresholds(site: Site) -> None:
         ({"observer_content_rule_files": ["mine.yaml"]}, "mine.yaml"),
         ({"observer_content_rule_files": ["node.yaml"]}, "several rule files of the name node.yaml"),
         ({"observer_content_dashboard_files": ["broken.json"]}, "broken.json"),
-        ({"observer_content_grafana_token": "wrong"}, "observer_content_grafana_token"),
+        ({"observer_content_grafana_token": "wrong"}, "url_token"),
         ({"observer_content_grafana_token": ""}, "There is no way to log in to Grafana"),
         ({"observer_content_grafana_datasource": "nowhere"}, "nowhere"),
     ],

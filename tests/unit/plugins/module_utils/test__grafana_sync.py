@@ -332,7 +332,7 @@ def test_a_conflict_fails_is_overwritten_or_skipped(there):
     found = run(backend, wanted("a", description="ours"))
     assert "it was written by eve in the meantime" in found.failures[0]["message"] and backend.stored["a"]["dashboard"]["description"] == "theirs"
     backend = prepared()
-    assert run(backend, wanted("a", description="ours"), on_conflict="skip").skipped == ["a"]
+    assert run(backend, wanted("a", description="ours"), on_conflict="skip").left == ["a"]
     assert backend.stored["a"]["dashboard"]["description"] == "theirs"
     backend = prepared()
     assert run(backend, wanted("a", description="ours"), on_conflict="overwrite").changed
@@ -351,7 +351,7 @@ def test_a_dashboard_of_a_plugin_is_a_conflict():
     backend.put("a", description="old")
     backend.refuse["a"] = GrafanaError("The dashboard belongs to plugin X.", status=412, code="plugin-dashboard")
     assert "belongs to plugin X" in run(backend, wanted("a")).failures[0]["message"]
-    assert run(backend, wanted("a"), on_conflict="skip").skipped == ["a"]
+    assert run(backend, wanted("a"), on_conflict="skip").left == ["a"]
 
 
 def test_another_dashboard_of_the_same_title_is_never_overwritten():
