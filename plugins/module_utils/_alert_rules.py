@@ -119,7 +119,10 @@ def _tier(where: str, given: object, shipped: t.Iterable[tuple[str, str]]) -> Va
 
 
 def thresholds(rules: object, settings: object = None) -> Rules:
-    """The shipped thresholds with what is set for tier "default", and all of them once more for each other tier."""
+    """
+    The shipped thresholds with what is set for tier "default", and all of them once more for each other tier. They stand one by one in the shipped file, to be
+    read, and together in what the ruler gets.
+    """
     file = _rule_file(rules, "The file of thresholds")
     shipped = _shipped(file)
     tiers = _settings(settings, "The thresholds (observer_content_thresholds)")
@@ -137,19 +140,30 @@ def thresholds(rules: object, settings: object = None) -> Rules:
             default = every[tier]
         for threshold in {name for name, _severity in shipped}:
             _check_order(tier, threshold, every[tier], {name: value for name, (_place, value) in shipped.items()})
-    added: dict[_Place, list[dict[str, t.Any]]] = {
-        place: [
-            {"record": THRESHOLD, "labels": {"threshold": name[0], "severity": name[1], "tier": tier}, "expr": f"vector({values[name]:.15g})"}
-            for tier, values in every.items()
-        ]
-        for name, (place, _value) in shipped.items()
-    }
+    first = min((place for place, _value in shipped.values()), key=dataclasses.astuple)
+    places = {place for place, _value in shipped.values()}
     for group_number, group in enumerate(file["groups"]):
         rewritten: list[dict[str, t.Any]] = []
         for number, rule in enumerate(group.get("rules") or []):
-            rewritten += added.get(_Place(group_number, number), [rule])
+            place = _Place(group_number, number)
+            if place == first:
+                rewritten += _together(every)
+            elif place not in places:
+                rewritten.append(rule)
         group["rules"] = rewritten
     return file
+
+
+def _together(every: dict[str, Values]) -> list[dict[str, t.Any]]:
+    """One rule for all thresholds of a tier and severity, for the ruler asks Query once for each rule, at each evaluation."""
+    rules: list[dict[str, t.Any]] = []
+    for tier, values in every.items():
+        for severity in SEVERITIES:
+            wanted = [(threshold, value) for (threshold, of), value in values.items() if of == severity]
+            if wanted:
+                parts = [f'label_replace(vector({value:.15g}), "threshold", "{threshold}", "", "")' for threshold, value in wanted]
+                rules.append({"record": THRESHOLD, "expr": "\n  or ".join(parts), "labels": {"severity": severity, "tier": tier}})
+    return rules
 
 
 def _check_order(tier: str, threshold: str, values: Values, shipped: Values) -> None:

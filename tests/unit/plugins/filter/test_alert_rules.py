@@ -15,7 +15,9 @@ ALERTS = "groups: [{name: g, rules: [{alert: Up, expr: up}, {alert: Down, expr: 
 
 def test_filters() -> None:
     (group,) = FILTERS["thresholds"](THRESHOLDS, {"gold": {"a": {"warning": 2}}})["groups"]
-    assert [(rule["labels"]["tier"], rule["expr"]) for rule in group["rules"]] == [("default", "vector(1)"), ("gold", "vector(2)")]
+    assert [(rule["labels"]["tier"], rule["expr"]) for rule in group["rules"]] == [
+        (tier, f'label_replace(vector({value}), "threshold", "a", "", "")') for tier, value in (("default", 1), ("gold", 2))
+    ]
     (group,) = FILTERS["alert_settings"](ALERTS, {"Up": {"enabled": False}, "Other": {}}, ["Other"])["groups"]
     assert [rule["alert"] for rule in group["rules"]] == ["Down"]
     assert FILTERS["alert_names"](ALERTS) == ["Up", "Down"]

@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import pathlib
+import re
+import subprocess
 import typing as t
 
 import pytest
 import yaml
+from _programs import find_program
 from ansible_collections.scs.observer.plugins.module_utils._alert_rules import THRESHOLD, alert_names, alert_settings, thresholds
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
@@ -42,16 +45,41 @@ groups:
 
 
 def values(rules: dict[str, t.Any]) -> dict[tuple[str, str, str], str]:
-    found = [rule for group in rules["groups"] for rule in group["rules"] if rule["record"] == THRESHOLD]
-    by_name = {(rule["labels"]["tier"], rule["labels"]["threshold"], rule["labels"]["severity"]): rule["expr"] for rule in found}
-    assert len(by_name) == len(found)
+    """By tier, threshold and severity, as they stand in the shipped file or in what the ruler gets."""
+    by_name: dict[tuple[str, str, str], str] = {}
+    for rule in [rule for group in rules["groups"] for rule in group["rules"] if rule["record"] == THRESHOLD]:
+        labels = rule["labels"]
+        together = re.findall(r'label_replace\((vector\([^)]+\)), "threshold", "(\w+)", "", ""\)', rule["expr"])
+        assert not together or rule["expr"].count("\n  or ") == len(together) - 1
+        for value, threshold in together or [(rule["expr"], labels.get("threshold", ""))]:
+            assert (labels["tier"], threshold, labels["severity"]) not in by_name
+            by_name[labels["tier"], threshold, labels["severity"]] = value
     return by_name
 
 
 @pytest.mark.parametrize("settings", [None, "", {}])
 def test_thresholds_stay_as_they_are(settings: object) -> None:
-    assert thresholds(SHIPPED, settings) == yaml.safe_load(SHIPPED)
-    assert len(values(yaml.safe_load(SHIPPED))) >= 4
+    """But for being recorded by two rules: the ruler asks Query for each rule at each evaluation."""
+    shipped, rules = yaml.safe_load(SHIPPED), thresholds(SHIPPED, settings)
+    assert values(rules) == values(shipped)
+    assert len(values(shipped)) > 50
+    assert [rule["labels"] for rule in rules["groups"][0]["rules"]] == [{"severity": severity, "tier": "default"} for severity in ("warning", "critical")]
+    assert rules["groups"][1:] == shipped["groups"][1:]
+
+
+def test_promtool_finds_the_same_values(tmp_path: pathlib.Path) -> None:
+    promtool = find_program("promtool")
+    rules = thresholds(SHIPPED, {"gold": {"node_memory_utilisation": {"warning": 0.5}}})
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rules))
+    samples = [
+        {"labels": f'{THRESHOLD}{{severity="{severity}",threshold="{threshold}",tier="{tier}"}}', "value": float(value[7:-1])}
+        for (tier, threshold, severity), value in values(rules).items()
+    ]
+    assert len(samples) == 2 * len(values(yaml.safe_load(SHIPPED)))
+    test = {"promql_expr_test": [{"expr": THRESHOLD, "eval_time": "1m", "exp_samples": samples}], "interval": "1m"}
+    (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run([promtool, "test", "rules", str(tmp_path / "test.yaml")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_tiers_get_all_thresholds() -> None:
