@@ -105,7 +105,7 @@ def test_brought_unchanged_and_taken_away(site: Site) -> None:
 
 def test_a_provider_sets_alerts_and_thresholds(site: Site) -> None:
     settings = {
-        "observer_content_alerts": {"KubePodCrashLooping": {"for": "30m"}, "KubeSchedulerDown": {"enabled": False}},
+        "observer_content_alerts": {"KubePodCrashLooping": {"for": "30m"}, "KubeletDown": {"enabled": False}},
         "observer_content_thresholds": {"gold": {"node_memory_utilisation": {"warning": 0.5}}},
         "observer_content_dashboards": False,
     }
@@ -113,7 +113,7 @@ def test_a_provider_sets_alerts_and_thresholds(site: Site) -> None:
     assert code == 0, output
     found = alerts(site.rules())
     assert {rule["for"] for rule in found["KubePodCrashLooping"]} == {"30m"}
-    assert "KubeSchedulerDown" not in found and site.dashboards() == {}
+    assert "KubeletDown" not in found and site.dashboards() == {}
     recorded = [rule for group in site.rules()["content-thresholds.yaml"]["groups"] for rule in group["rules"] if rule["record"] == "observer:threshold:value"]
     values = {(rule["labels"]["tier"], rule["labels"]["severity"]): rule["expr"] for rule in recorded}
     assert 'vector(0.5), "threshold", "node_memory_utilisation"' in values["gold", "warning"]
