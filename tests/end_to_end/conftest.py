@@ -398,7 +398,7 @@ def outage(lab: Lab, kaas: Deployment) -> t.Iterator[_outage.Outage]:
 
 @pytest.fixture(scope="session")
 def content(lab: Lab, kaas: Deployment) -> Deployment:
-    """Dashboards' data and all alerts of the content, each alert at once instead of after its C(for). test_77_alerts.py takes it away again."""
+    """Dashboards' data and all alerts of the content, each alert at once instead of after its C(for). test_77_observer_alerts.py takes it away again."""
     rules = [
         rule
         for path in sorted(TOP.glob("roles/observer_content/files/rules/*.yaml"))

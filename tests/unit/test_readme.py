@@ -46,6 +46,8 @@ def test_variables_exist(path: pathlib.Path) -> None:
     known = variables() | OF_PLAYBOOKS | {path.stem for path in [*TOP.glob("playbooks/*.yml"), *TOP.glob("roles/*")]}
     # what the lab's role gives back
     known |= set(re.findall(r"^    (lab_cluster_\w+):", (TOP / "roles/lab_cluster/tasks/finish.yml").read_text(), re.MULTILINE))
+    # thresholds of alerts are named in the same manner
+    known |= set(re.findall(r"threshold: (\w+)", (TOP / "roles/observer_content/files/rules/thresholds.yaml").read_text()))
     assert named - known == set()
     if path == _readme.README:
         assert len(named) > 25

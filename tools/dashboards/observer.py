@@ -456,7 +456,7 @@ def _bucket() -> list[c.Panel]:
             "short",
             {
                 "{{job}}": f"sum by (job) (increase(thanos_shipper_uploads_total{{{every}}}[1h]))",
-                "{{job}} failed": f"sum by (job) (increase(thanos_shipper_upload_failures_total{{{every}}}[1h]))",
+                "{{job}} failed": f"sum by (job) (increase(thanos_shipper_dir_sync_failures_total{{{every}}}[1h]))",
             },
             width=8,
         ),
@@ -755,7 +755,7 @@ def _tenants() -> c.Dashboard:
                     c.value("Disk", wal, "bytes"),
                     c.value(
                         "Failed uploads (1 d)",
-                        f"sum by (tenant) (increase(thanos_shipper_upload_failures_total{{{receive}}}[1d]))",
+                        f"sum by (tenant) (increase(thanos_shipper_dir_sync_failures_total{{{receive}}}[1d]))",
                         "short",
                         c.bad_if_any(),
                         decimals=0,
