@@ -11,7 +11,6 @@ import math
 import re
 import typing as t
 
-import yaml
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 THRESHOLD: t.Final = "observer:threshold:value"
@@ -33,6 +32,8 @@ Values = dict[tuple[str, str], float]
 def _rule_file(rules: object, what: str) -> Rules:
     """The rule file as a dictionary of its own, or one clear error."""
     if isinstance(rules, str):
+        import yaml
+
         try:
             rules = yaml.safe_load(rules)
         except yaml.YAMLError as error:

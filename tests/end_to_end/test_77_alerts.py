@@ -793,7 +793,7 @@ def no_etcd(lab: t.Any) -> t.Iterator[None]:
 @on_alpha(("AgentDiscoveryFailing", {}), seconds=120)
 def lost_rights(lab: t.Any) -> t.Iterator[None]:
     """The agent may not look for its targets any more, which it notices when the API server ends its connections."""
-    binding = next(one for one in lab.get(ALPHA, "clusterrolebindings") if one["metadata"]["name"].endswith("prometheus-agent"))
+    (binding,) = (one for one in lab.get(ALPHA, "clusterrolebindings") if one["metadata"]["name"].endswith("prometheus-agent"))
     binding["metadata"] = {key: binding["metadata"][key] for key in ("name", "labels")}
     lab.kubectl(ALPHA, "delete", "clusterrolebinding", binding["metadata"]["name"])
     try:
