@@ -290,17 +290,6 @@ def throttled(lab: t.Any) -> t.Iterator[None]:
     delete(lab, "deployment", "throttled")
 
 
-@on_alpha(("KubeletPodStartSlow", {}), seconds=240)
-def slow_start(lab: t.Any) -> t.Iterator[None]:
-    """What it needs is there only after more than a minute."""
-    env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "x"}}}]
-    apply(lab, thing("Pod", "slow-start", spec=pod(env=env)))
-    time.sleep(75)
-    apply(lab, thing("ConfigMap", "late", data={"x": "y"}))
-    yield
-    delete(lab, "pods,configmaps", "slow-start", "late")
-
-
 # -- volumes and file systems -----------------------------------------------------
 @contextlib.contextmanager
 def small_disk(lab: t.Any, name: str) -> t.Iterator[str]:
@@ -708,68 +697,21 @@ def fragmented(lab: t.Any) -> t.Iterator[None]:
         etcd(lab, "maintenance/defragment")
 
 
-@on_alpha(("EtcdNoLeader", {}), ("EtcdLeaderChanges", {}), ("EtcdProposalsFail", {}), *both("EtcdRequestsFail"), seconds=240)
-def lost_majority(lab: t.Any) -> t.Iterator[None]:
-    """etcd gets a second member, which stands still again and again; one of two is no majority."""
-    data = lab.state(ALPHA) / "faults-etcd"
-    first = etcd(lab, "cluster/member/list")["members"][0]
-    peer, client = "http://127.0.0.1:22380", "http://127.0.0.1:22379"
-    added = etcd(lab, "cluster/member/add", {"peerURLs": [peer]})["member"]["ID"]
-    command = ["/usr/bin/etcd", "--name=faults", f"--data-dir={data}", "--unsafe-no-fsync", "--initial-cluster-state=existing"]
-    command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}", f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
-    command += [f"--initial-cluster={first['name']}={first['peerURLs'][0]},faults={peer}"]
-    pid = (lab.state(ALPHA) / "machine.pid").read_text().split()[0]
-    with (lab.folder / "faults-etcd.log").open("w") as log:
-        second = subprocess.Popen(["nsenter", "-t", pid, "-m", "-n", *command], stdout=log, stderr=log)
-    over = threading.Event()
-
-    def stand_still() -> None:
-        while not over.is_set():
-            second.send_signal(signal.SIGSTOP)
-            over.wait(12)
-            second.send_signal(signal.SIGCONT)
-            over.wait(6)
-
-    thread = threading.Thread(target=stand_still, daemon=True)
-    try:
-        lab.wait_until(lambda: "leader" in etcd(lab, "maintenance/status", port=22379), 60, "the second member of etcd")
-        thread.start()
-        yield
-    finally:
-        over.set()
-        if thread.ident:
-            thread.join(60)
-        second.send_signal(signal.SIGCONT)
-        lab.wait_until(
-            lambda: "faults" not in str(etcd(lab, "cluster/member/remove", {"ID": added})) and len(etcd(lab, "cluster/member/list")["members"]) == 1,
-            60,
-            "the second member of etcd to be taken out",
-        )
-        second.kill()
-        second.wait(10)
-        subprocess.run(["rm", "-rf", str(data)], check=True, timeout=30)
-
-
 @on_alpha(
     *both("KubeControlPlaneDown", job="kube-scheduler"),
     *both("KubeControlPlaneDown", job="kube-proxy"),
-    ("KubeWorkloadGenerationMismatch", HERE | {"workload": "Deployment unnoticed"}),
     ends_within=90,
 )
 def stopped_parts(lab: t.Any) -> t.Iterator[None]:
-    """Scheduler, controller manager and kube-proxy stop, and nobody notices the change of a Deployment."""
-    apply(lab, workload("Deployment", "unnoticed", pod(), replicas=0))
-    lab.wait_until(lambda: lab.get(ALPHA, "deployment", "unnoticed", "-n", NAMESPACE)["status"].get("observedGeneration"), 60, "the Deployment to be noticed")
+    """Scheduler, controller manager and kube-proxy stop."""
     parts = ("kube-scheduler", "kube-controller-manager", "kube-proxy")
     for part in parts:
         supervise(lab, "stop", part)
     try:
-        lab.kubectl(ALPHA, "patch", "deployment", "unnoticed", "-n", NAMESPACE, "--type=merge", "-p", '{"spec": {"revisionHistoryLimit": 3}}')
         yield
     finally:
         for part in parts:
             supervise(lab, "start", part)
-        delete(lab, "deployment", "unnoticed")
 
 
 @on_alpha(
@@ -839,7 +781,6 @@ http.server.ThreadingHTTPServer(("", 8000), Page).serve_forever()
 
 
 @on_alpha(
-    ("AgentSamplesLost", {}),
     ("AgentSamplesRefused", {}),
     ("AgentScrapeLimited", {}),
     *both("KubeTargetDown", job="faults-silent"),
@@ -881,12 +822,12 @@ def flood(lab: t.Any) -> t.Iterator[None]:
 ACTS: list[list[Story]] = [
     [blind],
     [
-        prepared, autoscalers, crashes, no_image, unschedulable, daemon_sets, jobs, quotas, throttled, slow_start, full_disk, read_only_disk,
+        prepared, autoscalers, crashes, no_image, unschedulable, daemon_sets, jobs, quotas, throttled, full_disk, read_only_disk,
         broken_volumes, low_thresholds, dropped_packets, clock, overcommitted, client_certificate, kubelet_certificate, aggregated_api, broken_webhook, dns,
         fragmented, bad_targets, flood,
     ],
     [no_node_exporter, flapping],
-    [slow_runtime, lost_majority],
+    [slow_runtime],
     [stopped_parts, no_etcd],
     [no_kubelet],
     [lost_rights],
