@@ -45,8 +45,8 @@ def fixture_url(tmp_path_factory):
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 60
-        # two samples of each target, so that a rate is one
-        while values(url, "count(count_over_time(up[1m]) > 1)") != ["3"]:
+        # two samples of each target, so that a rate is one; and older than a step (15 s), for the last point of a range lies up to one step back
+        while values(url, "count(count_over_time(up[1m] offset 16s) > 1)") != ["3"]:
             if time.monotonic() > deadline:
                 pytest.fail("Prometheus does not scrape itself: " + (folder / "log").read_text()[-2000:])
             time.sleep(0.2)
