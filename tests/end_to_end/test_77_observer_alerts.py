@@ -281,14 +281,6 @@ def api_certificate(lab: t.Any) -> t.Iterator[None]:
 
 
 # -- Prometheus -----------------------------------------------------------------
-@story(("PrometheusConfigInvalid", {}), seconds=480)
-def prometheus_config(lab: t.Any) -> t.Iterator[None]:
-    """After the scene's configuration was loaded, one comes that is no YAML. The rule looks at five minutes."""
-    lab.wait_until(lambda: len(lab.query('up{job="faults-large",observer!="",receive_replica=""}', dedup="false")) >= 2, 150, "both to scrape new targets", 3)
-    with changed(lab, "configmap", "prometheus", prometheus__yml="scrape_configs: ["):
-        yield
-
-
 @story(("PrometheusStorageFailing", {"instance": "prometheus-1"}), ("PrometheusNotIngesting", {"instance": "prometheus-1"}), seconds=420)
 def prometheus_volume(lab: t.Any) -> t.Iterator[None]:
     """The other one sees it. The rule looks at five minutes."""
@@ -298,7 +290,6 @@ def prometheus_volume(lab: t.Any) -> t.Iterator[None]:
 
 @story(
     ("ThanosSidecarNoPrometheus", {"instance": "prometheus-1"}),
-    ("ThanosGrpcErrors", WARNING | {"job": "thanos-sidecar"}),
     ("ThanosRuleIncomplete", {}),
     seconds=180,
 )
@@ -552,7 +543,7 @@ def compactor(lab: t.Any) -> t.Iterator[None]:
 
 ACTS: list[list[Story]] = [
     [
-        probes, api_certificate, prometheus_config, prometheus_volume, alertmanagers, receive_volumes, receive_config, receive_blind, tenant_upload, bucket,
+        probes, api_certificate, prometheus_volume, alertmanagers, receive_volumes, receive_config, receive_blind, tenant_upload, bucket,
         low_thresholds, query_store, frozen_page, lonely_rulers, bad_rules, compactor,
     ],
     [sidecar],
