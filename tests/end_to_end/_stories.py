@@ -5,6 +5,7 @@
 
 A story is a context manager: until C(yield) it does the harm, after it all is undone. The stories of an act are told side by side: all begin, then one query
 is asked again and again until every alert that any of them expects was seen firing, then all end. So an act lasts as long as its slowest alert.
+On a machine that other tests need too, some stories of a full act come too late; those are told once more, when the others are over.
 """
 
 from __future__ import annotations
@@ -12,11 +13,16 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import math
 import re
 import threading
 import time
 import typing as t
 
+# so many begin at once; a small machine needs its time for each
+SIDE_BY_SIDE = 8
+# so many times longer than on a calm machine; only what fails waits for it
+PATIENCE = 2
 FIRING = 'ALERTS{alertstate="firing",infrastructure="",receive_replica=""}'
 
 
@@ -42,7 +48,7 @@ class Story:
     name: str
     expects: tuple[Expected, ...]
     tell: Tell
-    # from its begin until the last of its alerts fires
+    # from its begin until the last of its alerts fires, on a calm machine
     seconds: float
     # none of its alerts fires any more so long after its end; 0: they look back for longer than a test can wait
     ends_within: float
@@ -68,6 +74,16 @@ class Told:
     # alerts that still fired when they should have ended
     lasting: dict[Expected, float] = dataclasses.field(default_factory=dict)
 
+    def forget_failures(self, stories: t.Iterable[Story]) -> list[Story]:
+        """Those of the stories that did not go as they should, which may be told once more."""
+        failed = [one for one in stories if {one.name, end_of(one)} & self.errors.keys() or any(expected in self.missing for expected in one.expects)]
+        for one in failed:
+            for name in (one.name, end_of(one)):
+                self.errors.pop(name, None)
+            for expected in one.expects:
+                self.missing.pop(expected, None)
+        return failed
+
     def check(self, expected: Expected, name: str) -> None:
         """Fail if this alert of this story did not fire."""
         if expected in self.seen:
@@ -75,6 +91,10 @@ class Told:
         if name in self.errors:
             raise self.errors[name]
         raise AssertionError(f"{expected} of the story {name} did not fire{self.missing.get(expected, ', for the story was not told')}")
+
+
+def end_of(one: Story) -> str:
+    return f"the end of {one.name}"
 
 
 class Watch(threading.Thread):
@@ -129,17 +149,17 @@ def tell(lab: t.Any, stories: t.Sequence[Story], watch: Watch, told: Told, say: 
         stacks[one.name].close()
 
     def over(one: Story) -> bool:
-        return one.name in told.errors or time.time() > began.get(one.name, begin) + one.seconds
+        return one.name in told.errors or time.time() > began.get(one.name, math.inf) + one.seconds * PATIENCE
 
     try:
-        with concurrent.futures.ThreadPoolExecutor(max(1, len(stories))) as pool:
+        with concurrent.futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             futures = {one: pool.submit(enter, one) for one in stories}
             while True:
                 for one, future in futures.items():
                     if future.done() and (error := future.exception()) is not None:
                         told.errors.setdefault(one.name, error)
                     for expected in one.expects:
-                        if expected not in told.seen and (when := watch.since(expected, began.get(one.name, begin))) is not None:
+                        if expected not in told.seen and (when := watch.since(expected, began.get(one.name, math.inf))) is not None:
                             told.seen[expected] = round(when - began[one.name], 1)
                             say(f"{time.time() - begin:.0f} s: {expected} fires")
                 waiting = [one for one in stories if not over(one) and (not futures[one].done() or any(expected not in told.seen for expected in one.expects))]
@@ -150,19 +170,39 @@ def tell(lab: t.Any, stories: t.Sequence[Story], watch: Watch, told: Told, say: 
         with concurrent.futures.ThreadPoolExecutor(max(1, len(stories))) as pool:
             for one, future in {one: pool.submit(leave, one) for one in stories}.items():
                 if (error := future.exception()) is not None:
-                    told.errors[f"the end of {one.name}"] = error
+                    told.errors[end_of(one)] = error
     ended = time.time()
     for one in stories:
         for expected in one.expects:
             if expected not in told.seen:
-                told.missing[expected] = f" within {one.seconds:.0f} s"
+                told.missing[expected] = f" within {one.seconds * PATIENCE:.0f} s"
     lasting = [(one, expected) for one in stories if one.ends_within for expected in one.expects if expected in told.seen]
     # Query shows what the ruler wrote last for as long as its lookback
     while lasting:
         lasting = [(one, expected) for one, expected in lasting if watch.fires(expected) or watch.answered < ended]
         for one, expected in list(lasting):
-            if time.time() > ended + one.ends_within:
-                told.lasting[expected] = one.ends_within
+            if time.time() > ended + one.ends_within * PATIENCE:
+                told.lasting[expected] = one.ends_within * PATIENCE
                 lasting.remove((one, expected))
         time.sleep(1)
     say(f"{time.time() - begin:.0f} s: the act is over")
+
+
+def tell_all(
+    lab: t.Any,
+    acts: t.Sequence[t.Sequence[Story]],
+    watch: Watch,
+    told: Told,
+    say: t.Callable[[str], None] = lambda _text: None,
+    between: t.Callable[[list[Story]], list[list[Story]]] = lambda _failed: [],
+) -> list[str]:
+    """All acts, then once more what failed; returns the names of what was told twice. C(between) makes ready for it: acts that have to come before."""
+    for act in acts:
+        tell(lab, act, watch, told, say)
+    again = [failed for act in acts if (failed := told.forget_failures(act))]
+    if again:
+        failed_stories = [one for failed in again for one in failed]
+        say(f"once more: {', '.join(one.name for one in failed_stories)}")
+        for act in between(failed_stories) + again:
+            tell(lab, act, watch, told, say)
+    return [one.name for failed in again for one in failed]
