@@ -34,6 +34,7 @@ IMAGES: t.Final[t.Mapping[str, Image]] = {
     "node_exporter": Image("quay.io", "prometheus/node-exporter", "v1.12.1"),
     "kube_state_metrics": Image("registry.k8s.io", "kube-state-metrics/kube-state-metrics", "v2.15.0"),
     "python": Image("docker.io", "library/python", "3.11-slim-bookworm"),
+    "openstack_exporter": Image("ghcr.io", "openstack-exporter/openstack-exporter", "1.7.0"),
     "grafana": Image("docker.io", "grafana/grafana", "10.4.19"),
     "coredns": Image("registry.k8s.io", "coredns/coredns", "v1.15.0", lab=True),
     "pause": Image("registry.k8s.io", "pause", "3.10", lab=True),
