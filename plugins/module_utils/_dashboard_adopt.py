@@ -102,8 +102,14 @@ def wanted(
 
 def adopt(dashboard: t.Mapping[str, t.Any], asked: Wanted) -> tuple[Json, list[Problem]]:
     """The dashboard as asked for, and what of it could not be changed; the given one stays as it is."""
+    found, problems, _queries = adopt_and_count(dashboard, asked)
+    return found, problems
+
+
+def adopt_and_count(dashboard: t.Mapping[str, t.Any], asked: Wanted) -> tuple[Json, list[Problem], int]:
+    """As adopt(), and how many queries were to be changed."""
     adoption = _Adoption(_unpacked(dashboard), asked)
-    return adoption.run(), adoption.problems
+    return adoption.run(), adoption.problems, adoption.queries
 
 
 def check(problems: t.Sequence[Problem]) -> None:
@@ -186,6 +192,7 @@ class _Adoption:
     def __init__(self, dashboard: Json, asked: Wanted) -> None:
         self.dashboard, self.asked = dashboard, asked
         self.problems: list[Problem] = []
+        self.queries = 0
         inputs = [entry for entry in dashboard.get("__inputs") or () if isinstance(entry, dict)]
         self._inputs = {str(entry.get("name")): str(entry.get("pluginId") or "") for entry in inputs if entry.get("type") == "datasource"}
         self._constants = {str(entry.get("name")): str(entry.get("value") or "") for entry in inputs if entry.get("type") == "constant"}
@@ -339,6 +346,7 @@ class _Adoption:
 
     def _inject(self, place: Place, kinds: dict[str, str], panel: str, ref_id: str) -> None:
         if place.text.strip() and self.asked.matchers:
+            self.queries += 1
             try:
                 place.holder[place.key] = _promql_inject.inject(place.text, self.asked.matchers, replace=self.asked.replace_matchers, kinds=kinds)
             except Unclear as error:
@@ -392,6 +400,7 @@ class _Adoption:
         place = variable.query
         if place is None or not place.text.strip() or not matchers:
             return
+        self.queries += 1
         try:
             text = _limited(place.text, matchers, replace=self.asked.replace_matchers, kinds=kinds)
         except Unclear as error:

@@ -231,6 +231,11 @@ def _wanted(entry: t.Any, source: str, folder: str, *, content: bool) -> Wanted:
     return Wanted(source, uid, path, {**dashboard, "uid": uid})
 
 
+def decoded(source: Source) -> dict[str, t.Any]:
+    """A file's dashboard, which may have no uid."""
+    return _dashboard(_decoded(source.text, source.name), source.name)
+
+
 def _decoded(text: str, source: str) -> t.Any:
     try:
         return json.loads(text.removeprefix("\ufeff"), parse_constant=_not_json)
