@@ -25,6 +25,7 @@ SECRETS = {
     "s3": "s3-secret-key-0451",
     "ca key": "agents-key-0452",
     "inside key": "inside-key-0453",
+    "infrastructures key": "infrastructures-key-0459",
     "grafana": "grafana-password-0454",
     "heartbeat": "https://heartbeat.example.com/token-0455",
     "webhook": "https://chat.example.com/token-0456",
@@ -39,10 +40,12 @@ GIVEN: dict[str, t.Any] = {
     "observer_s3_secret_key": SECRETS["s3"],
     "observer_receive_public_url": "https://receive.example.com:19291",
     "__observer_read": {"resources": []},
+    "__observer_query_read": {"resources": []},
     "__observer_certificates": {
         "authorities": {
             "agents-ca": {"certificate": "agents certificate", "private_key": SECRETS["ca key"]},
             "inside-ca": {"certificate": "inside certificate", "private_key": SECRETS["inside key"]},
+            "infrastructures-ca": {"certificate": "infrastructures certificate", "private_key": SECRETS["infrastructures key"]},
         },
         "certificates": {
             "inside-tls": {"certificate": "certificate", "private_key": "key", "authority_certificate": "inside certificate"},
@@ -105,6 +108,15 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
     "small": {},
     "production": {"observer_profile": "production"},
     "site": SITE,
+    "infrastructures": {
+        "observer_infrastructures": [
+            {"name": "testbed", "endpoints": ["192.0.2.5:10901", "[2001:db8::5]:10901"], "alerts": True},
+            {"name": "west", "endpoints": ["monitoring.west.example.com:10901"], "mode": "sidecar"},
+            {"name": "hidden", "mode": "remote_write"},
+        ],
+        "observer_receive_infrastructures_public_url": "https://write.example.com:19391",
+        "observer_receive_infrastructures_limits_infrastructures": {"hidden": {"head_series_limit": 11}},
+    },
     "existing": {
         "observer_alertmanager_enabled": False,
         "observer_alertmanager_urls": ["https://alerts.example.com/alertmanager", "http://192.0.2.9:9093"],
@@ -123,6 +135,7 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
 }
 
 RECEIVERS = [{"name": "chat"}]
+SIDECAR = {"name": "testbed", "endpoints": ["a.example.com:10901"]}
 # what is wrong -> variables, and words that the one line must hold
 BAD: dict[str, tuple[dict[str, t.Any], tuple[str, ...]]] = {
     "no-bucket": ({"observer_s3_bucket": ""}, ("observer_s3_bucket",)),
@@ -167,6 +180,35 @@ BAD: dict[str, tuple[dict[str, t.Any], tuple[str, ...]]] = {
     "service-module": ({"observer_services": [{"name": "web", "url": "https://a.example", "module": "icmp"}]}, ("web", "icmp")),
     "endpoint": ({"observer_query_endpoints": [{"address": "https://sidecar:10901"}]}, ("observer_query_endpoints", "https://sidecar:10901")),
     "endpoint-strict": ({"observer_query_endpoints": [{"address": "dns+sidecar:10901", "strict": True}]}, ("strict",)),
+    "infrastructure-name": ({"observer_infrastructures": [SIDECAR | {"name": "Test_Bed"}]}, ("observer_infrastructures", "Test_Bed", "RFC 1123")),
+    "infrastructure-twice": ({"observer_infrastructures": [SIDECAR, SIDECAR]}, ("'testbed' is there 2 times",)),
+    "infrastructure-no-endpoint": ({"observer_infrastructures": [{"name": "testbed"}]}, ("'testbed' has no endpoints", "host:port")),
+    "infrastructure-scheme": ({"observer_infrastructures": [SIDECAR | {"endpoints": ["https://a:10901"]}]}, ("https://a:10901", "testbed", "host:port")),
+    "infrastructure-dns": ({"observer_infrastructures": [SIDECAR | {"endpoints": ["dns+a:10901"]}]}, ("dns+a:10901", "testbed", "host:port")),
+    "infrastructure-port": ({"observer_infrastructures": [SIDECAR | {"endpoints": ["a:70000"]}]}, ("a:70000", "testbed", "host:port")),
+    "infrastructure-no-port": ({"observer_infrastructures": [SIDECAR | {"endpoints": ["a"]}]}, ("'a' of 'testbed'", "host:port")),
+    "infrastructure-same-endpoint": ({"observer_infrastructures": [SIDECAR, SIDECAR | {"name": "west"}]}, ("'a.example.com:10901' is there 2 times",)),
+    "infrastructure-known-endpoint": (
+        {"observer_infrastructures": [SIDECAR], "observer_query_endpoints": [{"address": "a.example.com:10901"}]},
+        ("'a.example.com:10901' is there 2 times",),
+    ),
+    "infrastructure-writes-and-is-asked": (
+        {"observer_infrastructures": [SIDECAR | {"mode": "remote_write"}], "observer_receive_infrastructures_public_url": "https://write.example.com"},
+        ("'testbed' writes itself", "no endpoints"),
+    ),
+    "infrastructure-no-url": ({"observer_infrastructures": [{"name": "x", "mode": "remote_write"}]}, ("observer_receive_infrastructures_public_url", "'x'")),
+    "infrastructure-url": (
+        {"observer_receive_infrastructures_public_url": "http://write.example.com"},
+        ("observer_receive_infrastructures_public_url", "https://host:port"),
+    ),
+    "infrastructure-limit": (
+        {"observer_receive_infrastructures_limits_infrastructures": {"x": {"series": 1}}},
+        ("observer_receive_infrastructures_limits_infrastructures.x", "series"),
+    ),
+    "same-node-port": (
+        {"observer_receive_node_port": 30291, "observer_receive_infrastructures_node_port": 30291},
+        ("observer_receive_infrastructures_node_port is 30291", "observer_receive_node_port"),
+    ),
     "tool": ({"observer_amtool": "/nowhere/amtool"}, ("observer_amtool", "/nowhere/amtool")),
 }
 
@@ -266,6 +308,8 @@ def test_every_component_is_there(objects: list[dict[str, t.Any]], variant: str)
     }
     if variant == "existing":
         expected -= {"alertmanager", "grafana"}
+    if variant == "infrastructures":
+        expected.add("thanos-receive-infrastructures")
     assert {item["metadata"]["name"] for item in workloads(objects)} == expected
 
 
@@ -345,11 +389,12 @@ def test_services_point_at_named_ports_of_a_pod(objects: list[dict[str, t.Any]])
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= names
 
 
-def test_only_receive_is_meant_for_the_outside(objects: list[dict[str, t.Any]]) -> None:
+def test_only_receives_are_meant_for_the_outside(objects: list[dict[str, t.Any]], variant: str) -> None:
     outside = [item["metadata"]["name"] for item in objects if item["kind"] == "Service" and item["spec"]["type"] != "ClusterIP"]
-    assert outside == ["thanos-receive-remote-write"]
-    (port,) = named(objects, "Service", "thanos-receive-remote-write")["spec"]["ports"]
-    assert port["targetPort"] == "remote-write"
+    assert outside == ["thanos-receive-remote-write"] + (["thanos-receive-infrastructures-remote-write"] if variant == "infrastructures" else [])
+    for name in outside:
+        (port,) = named(objects, "Service", name)["spec"]["ports"]
+        assert port["targetPort"] == "remote-write"
 
 
 def test_stateful_sets_find_their_service_and_claims(objects: list[dict[str, t.Any]]) -> None:
@@ -389,7 +434,7 @@ def test_network_policies(objects: list[dict[str, t.Any]], variant: str) -> None
     assert set(policies) == {item["metadata"]["name"] for item in workloads(objects)}
     for name, policy in policies.items():
         for rule in policy["ingress"]:
-            assert "from" in rule or (name == "thanos-receive" and rule["ports"] == [{"port": 19291}])
+            assert "from" in rule or (name.startswith("thanos-receive") and rule["ports"] == [{"port": 19291}])
 
 
 def test_no_secret_outside_of_secrets(rendered: dict[str, dict[str, t.Any]], objects: list[dict[str, t.Any]], variant: str) -> None:
@@ -398,9 +443,8 @@ def test_no_secret_outside_of_secrets(rendered: dict[str, dict[str, t.Any]], obj
     secrets = json.dumps(
         [base64.b64decode(value).decode() for item in objects if item["kind"] == "Secret" for value in item["data"].values()],
     )
-    wanted = {"site": SECRETS.keys() - {"alertmanager"}, "existing": {"s3", "ca key", "inside key", "alertmanager"}}.get(
-        variant, {"s3", "ca key", "inside key"}
-    )
+    always = {"s3", "ca key", "inside key", "infrastructures key"}
+    wanted = {"site": SECRETS.keys() - {"alertmanager"}, "existing": always | {"alertmanager"}}.get(variant, always)
     assert {name for name, value in SECRETS.items() if value in secrets} == wanted
 
 
@@ -444,7 +488,9 @@ def test_the_probe_of_api_servers_is_always_there_and_the_only_one_without_verif
 
 def test_every_grpc_server_wants_a_certificate_of_the_inside(objects: list[dict[str, t.Any]]) -> None:
     servers = [container for container in containers(objects) if any(port["name"] == "grpc" for port in container.get("ports", []))]
-    assert {container["name"] for container in servers} == {"thanos-receive", "thanos-query", "thanos-store", "thanos-ruler", "thanos-sidecar"}
+    assert {container["name"] for container in servers} - {"thanos-receive-infrastructures"} == {
+        *("thanos-receive", "thanos-query", "thanos-store", "thanos-ruler", "thanos-sidecar")
+    }
     for container in servers:
         assert {"--grpc-server-tls-client-ca=/etc/observer/inside/ca.crt", "--grpc-server-tls-min-version=1.3"} <= set(container["args"])
 
@@ -665,7 +711,7 @@ def test_alertmanager_s_configuration(rendered: dict[str, dict[str, t.Any]]) -> 
     assert config["route"]["receiver"] == "chat"
     assert config["route"]["routes"][0]["receiver"] == "heartbeat"
     # one cluster's alert mutes no other cluster's; but the one that says that many are silent has no cluster itself
-    (mass,) = [rule for rule in config["inhibit_rules"] if "cluster" not in rule.get("equal", [])]
+    (mass,) = [rule for rule in config["inhibit_rules"] if not {"cluster", "infrastructure"} & set(rule.get("equal", []))]
     assert mass == {
         "source_matchers": ['alertname="KaaSMassOutage"'],
         "target_matchers": ['alertname=~"KaaSClusterDown|KaaSAgentDown|KaaSClusterNeverSeen"'],
@@ -678,7 +724,7 @@ def test_alertmanager_s_configuration(rendered: dict[str, dict[str, t.Any]]) -> 
 
 
 def test_what_exists_is_kept_and_never_mixed(rendered: dict[str, dict[str, t.Any]]) -> None:
-    assert [(authority["certificate"], authority["private_key"]) for authority in rendered["small"]["authorities"]] == [("", ""), ("", "")]
+    assert [(authority["certificate"], authority["private_key"]) for authority in rendered["small"]["authorities"]] == [("", "")] * 3
     assert rendered["small"]["requests"][1]["dns_names"] == ["receive.example.com", "thanos-receive-remote-write.observer.svc"]
 
 
