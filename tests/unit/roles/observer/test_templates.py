@@ -99,6 +99,8 @@ SITE: dict[str, t.Any] = {
         {"name": "registry", "url": "https://registry.example.com/health", "module": "http_2xx"},
         {"name": "git", "url": "git.example.com:22", "module": "tcp_connect"},
         {"name": "web", "url": "https://web.example.com"},
+        {"name": "api", "url": "https://s3.example.com/", "labels": {"team": "storage"}, "request": {"bearer_secret": "api-token"}},
+        {"name": "gateway", "url": "192.0.2.1", "module": "icmp"},
     ],
     "observer_prometheus_scrape_configs": [{"job_name": "ceph", "static_configs": [{"targets": ["ceph.example.com:9283"]}]}],
     "observer_pages_from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
@@ -176,8 +178,9 @@ BAD: dict[str, tuple[dict[str, t.Any], tuple[str, ...]]] = {
     ),
     "service-twice": ({"observer_services": [{"name": "web", "url": "https://a.example"}, {"name": "web", "url": "https://b.example"}]}, ("web", "2 times")),
     "service-name": ({"observer_services": [{"name": "Web Site", "url": "https://a.example"}]}, ("Web Site", "RFC 1123")),
-    "service-url": ({"observer_services": [{"name": "web", "url": "a.example"}]}, ("web", "a.example")),
-    "service-module": ({"observer_services": [{"name": "web", "url": "https://a.example", "module": "icmp"}]}, ("web", "icmp")),
+    "service-url": ({"observer_services": [{"name": "web", "url": "a.example"}]}, ("web", "a.example", "https://host")),
+    "service-module": ({"observer_services": [{"name": "web", "url": "https://a.example", "module": "htpp"}]}, ("web", "htpp", "http_2xx")),
+    "service-expectation": ({"observer_services": [{"name": "web", "url": "https://a.example", "expectations": {"code": 200}}]}, ("web", "code", "status")),
     "endpoint": ({"observer_query_endpoints": [{"address": "https://sidecar:10901"}]}, ("observer_query_endpoints", "https://sidecar:10901")),
     "endpoint-strict": ({"observer_query_endpoints": [{"address": "dns+sidecar:10901", "strict": True}]}, ("strict",)),
     "infrastructure-name": ({"observer_infrastructures": [SIDECAR | {"name": "Test_Bed"}]}, ("observer_infrastructures", "Test_Bed", "RFC 1123")),
@@ -455,7 +458,8 @@ def test_secrets_hold_data_only(objects: list[dict[str, t.Any]]) -> None:
 def test_nobody_skips_verification(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
     text = json.dumps(rendered[variant])
     # the manifests are there as text and as objects; the one probe that sends nothing and believes nothing is held by the next test
-    assert text.replace("insecure_skip_verify: false", "").count("skip_verify") == 2
+    handshake = 2 if "observer_services" in VARIANTS[variant] else 0
+    assert text.replace("insecure_skip_verify: false", "").count("skip_verify") == 2 + handshake
     assert "skip-verify" not in text
 
 
@@ -468,17 +472,43 @@ def test_services_are_probed_by_their_module(rendered: dict[str, dict[str, t.Any
         if job["job_name"].startswith("blackbox-")
     }
     assert probed == {
-        "blackbox-http_2xx": [("https://registry.example.com/health", "registry"), ("https://web.example.com", "web")],
+        "blackbox-http_2xx": [("https://registry.example.com/health", "registry")],
+        "blackbox-http": [("https://web.example.com", "web"), ("https://s3.example.com/", "api")],
+        "blackbox-icmp": [("192.0.2.1", "gateway")],
         "blackbox-tcp_connect": [("git.example.com:22", "git")],
+        "blackbox-handshake": [("https://registry.example.com/health", "registry"), ("https://web.example.com", "web"), ("https://s3.example.com/", "api")],
     }
+    (api,) = [each["labels"] for job in config["scrape_configs"] if job["job_name"] == "blackbox-handshake" for each in job["static_configs"][2:]]
+    assert api == {"service": "api", "team": "storage", "__param_module": "handshake", "__param_target": "s3.example.com:443"}
+
+
+def test_the_exporter_gets_what_services_need_and_no_more(rendered: dict[str, dict[str, t.Any]]) -> None:
+    modules = yaml.safe_load(named(objects_of(rendered, "site"), "ConfigMap", "blackbox-exporter")["data"]["blackbox.yml"])["modules"]
+    assert set(modules) == {"kaas_api", "http_2xx", "tcp_connect", "https-proxy", "https-request-f35e2c", "icmp", "handshake"}
+    # observer_no_proxy
+    assert "proxy_from_environment" not in modules["https-request-f35e2c"]["http"]
+    assert modules["https-request-f35e2c"]["http"]["authorization"] == {"credentials_file": "/etc/observer/services/api-token/token"}
+    spec = named(objects_of(rendered, "site"), "Deployment", "blackbox-exporter")["spec"]["template"]["spec"]
+    assert {"name": "service-1", "secret": {"secretName": "api-token", "defaultMode": 288}} in spec["volumes"]
+    assert {"name": "service-1", "mountPath": "/etc/observer/services/api-token", "readOnly": True} in spec["containers"][0]["volumeMounts"]
+    assert spec["securityContext"]["sysctls"] == [{"name": "net.ipv4.ping_group_range", "value": "65534 65534"}]
+    assert spec["securityContext"]["runAsGroup"] == 65534
+    plain = named(objects_of(rendered, "small"), "Deployment", "blackbox-exporter")["spec"]["template"]
+    assert "sysctls" not in plain["spec"]["securityContext"] and [volume["name"] for volume in plain["spec"]["volumes"]] == ["config"]
+    # read again by the exporter itself: no new pods for another module
+    assert "--config.enable-auto-reload" in args_of(objects_of(rendered, "small"), "blackbox-exporter")
+    assert "annotations" not in plain["metadata"]
 
 
 def test_the_probe_of_api_servers_is_always_there_and_the_only_one_without_verification(rendered: dict[str, dict[str, t.Any]], variant: str) -> None:
     modules = yaml.safe_load(named(objects_of(rendered, variant), "ConfigMap", "blackbox-exporter")["data"]["blackbox.yml"])["modules"]
-    assert set(modules) == {"kaas_api"} | set(VARIANTS[variant].get("observer_blackbox_modules", {"http_2xx", "tcp_connect"}))
+    assert set(modules) >= {"kaas_api"} | set(VARIANTS[variant].get("observer_blackbox_modules", {"http_2xx", "tcp_connect"}))
     if variant == "existing":
         assert modules["kaas_api"] == VARIANTS[variant]["observer_blackbox_modules"]["kaas_api"], "the user's own wins"
         return
+    # the handshake neither sends nor reads anything
+    handshake = modules.pop("handshake", None)
+    assert handshake is None or handshake["tcp"]["query_response"] == [{"starttls": True}]
     assert [name for name, module in modules.items() if "skip_verify" in json.dumps(module)] == ["kaas_api"]
     probe = modules["kaas_api"]["http"]
     assert probe["valid_status_codes"] == [200, 401, 403]
