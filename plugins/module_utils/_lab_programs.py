@@ -37,11 +37,17 @@ class Source:
     linker: tuple[str, ...] = ()
     # Prometheus numbers its Go module v0.315.0 and itself 3.15.0.
     version: t.Callable[[str], str] = lambda module_version: module_version.removeprefix("v")
+    # Whether C(cache)/bin has it; not where a newer one has that name.
+    linked: bool = True
 
 
 def _prometheus_version(module_version: str) -> str:
     number = int(module_version.split(".")[1])
     return f"{number // 100}.{number % 100}.{module_version.split('.')[2]}"
+
+
+def _prometheus_2_version(module_version: str) -> str:
+    return f"2.{module_version.removeprefix('v0.')}"
 
 
 SOURCES: dict[str, Source] = {
@@ -60,6 +66,14 @@ SOURCES: dict[str, Source] = {
         tags=("netgo", "remove_all_sd", "enable_kubernetes_sd", "enable_dns_sd"),
         linker=(f"-X {_PROMETHEUS}.Version={{version}}",),
         version=_prometheus_version,
+    ),
+    # What OSISM 8 and 9 run, for tests of the sidecar beside it. It can't leave out discoveries.
+    "prometheus_2": Source(
+        "github.com/prometheus/prometheus",
+        tags=("netgo",),
+        linker=(f"-X {_PROMETHEUS}.Version={{version}}",),
+        version=_prometheus_2_version,
+        linked=False,
     ),
     "alertmanager": Source("github.com/prometheus/alertmanager", tags=("netgo",), linker=(f"-X {_PROMETHEUS}.Version={{version}}",)),
     "blackbox_exporter": Source("github.com/prometheus/blackbox_exporter", linker=(f"-X {_PROMETHEUS}.Version={{version}}",)),
@@ -151,6 +165,8 @@ class Build:
 
     def link(self) -> None:
         """C(cache)/bin holds the newest of every program, for people and for tests."""
+        if not SOURCES[self.name].linked:
+            return
         folder = self.cache / "bin"
         folder.mkdir(exist_ok=True)
         for program in self.output.iterdir():
