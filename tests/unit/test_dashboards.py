@@ -149,6 +149,8 @@ def test_links(dashboard):
     texts = [text for key, text in strings(dashboard) if key == "url"]
     targets = []
     for url in texts:
+        if url.startswith("/dashboards?tag="):
+            continue  # Grafana's own list, for dashboards that are not of this collection
         assert url.startswith("/d/"), "no link leaves Grafana, or names a host"
         targets.append(re.match(r"/d/([^?]+)\?", url)[1])
         assert "datasource:queryparam" in url
