@@ -62,8 +62,18 @@ def remote_write_name(certificate: str) -> str:
 
 def with_block_durations(extras: str) -> str:
     """An operator's prometheus_cmdline_extras with both block durations the same, and everything else as it was."""
-    words = extras.split()
-    kept = [word for word in words if word.lstrip("-").partition("=")[0] not in BLOCK_FLAGS]
+    kept = []
+    dropped = ""
+    for word in extras.split():
+        if word.startswith("-") or not dropped:
+            name, sign, _value = word.lstrip("-").partition("=")
+            dropped = name if name in BLOCK_FLAGS else ""
+            if not dropped:
+                kept.append(word)
+            if sign:
+                dropped = ""
+        else:
+            dropped = ""  # the value that follows its flag
     return " ".join(kept + [f"--{flag}={BLOCK_DURATION}" for flag in BLOCK_FLAGS])
 
 
@@ -150,13 +160,17 @@ def preflight(
     return {"problems": list(dict.fromkeys(problems)), "pending": pending}
 
 
+def _is_name(settings: Settings) -> bool:
+    return bool(RFC1123_LABEL.fullmatch(settings["infrastructure"]))
+
+
 def input_problems(settings: Settings, now: datetime.datetime) -> list[str]:
     """What is wrong with the variables, whatever the host."""
     if IMPORT_ERROR is not None:
         raise ObserverError(f"The Python library cryptography of Ansible's machine can not be used ({IMPORT_ERROR}). Install version 42 or newer there.")
     problems = []
     mode, name = settings["mode"], settings["infrastructure"]
-    if not RFC1123_LABEL.fullmatch(name):
+    if not _is_name(settings):
         problems.append(
             f"{V}infrastructure {name!r} is no RFC 1123 label. Name the infrastructure as the Observer's observer_infrastructures does: at most 63 lower "
             "case letters, digits and '-', with a letter or digit at both ends."
@@ -210,7 +224,7 @@ def _remote_write_input(settings: Settings, now: datetime.datetime) -> list[str]
     problems += found
     if leaf is not None:
         names = [attribute.value for attribute in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-        if names != [settings["infrastructure"]]:
+        if _is_name(settings) and names != [settings["infrastructure"]]:
             problems.append(
                 f"{V}remote_write_certificate is {', '.join(map(str, names)) or 'nobody'}'s, and {V}infrastructure is {settings['infrastructure']!r}. "
                 "Take both from the same file of the Observer."
@@ -232,7 +246,7 @@ def _grpc_input(settings: Settings, now: datetime.datetime) -> list[str]:
     if leaf is None or found:
         return problems
     name = f"{settings['infrastructure']}.infrastructure"
-    if name not in _dns_names(leaf):
+    if _is_name(settings) and name not in _dns_names(leaf):
         problems.append(
             f"{V}grpc_certificate is for {', '.join(_dns_names(leaf)) or 'no name'}, and not for {name}, which the Observer's Query asks for. Take certificate "
             "and infrastructure from the same file of the Observer."
@@ -370,6 +384,8 @@ def prometheus_problems(look: Facts, settings: Settings) -> list[str]:
 
 def label_problems(host: str, look: Facts, configuration: Facts, settings: Settings) -> tuple[list[str], list[str]]:
     """Of the external labels: problems, and what is pending."""
+    if not _is_name(settings):
+        return [], []
     api = look["prometheus"]["api"]
     wanted = wanted_labels(settings, host)
     problems, pending = [], []
