@@ -152,6 +152,8 @@ def thresholds(rules: object, settings: object = None) -> Rules:
             elif place not in places:
                 rewritten.append(rule)
         group["rules"] = rewritten
+    # a group of thresholds only is empty now
+    file["groups"] = [group for group in file["groups"] if group["rules"]]
     return file
 
 
