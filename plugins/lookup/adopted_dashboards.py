@@ -12,7 +12,7 @@ author:
   - Sovereign Cloud Stack (@SovereignCloudStack)
 description:
   - Reads dashboards that were written for the Prometheus of one OpenStack deployment, and gives them back so that each looks only at one infrastructure, or at
-    those that are chosen in it. The playbook P(scs.observer.adopt_dashboards#playbook) does all that is to be done with them.
+    those that are chosen in it. The playbook C(scs.observer.adopt_dashboards) does all that is to be done with them.
   - Each dashboard is changed as by P(scs.observer.adopt_dashboard#filter), with the matchers C(infrastructure=~"$infrastructure") and C(cluster="") in every
     selector. Links between the dashboards lead to the adopted ones.
   - All that is wrong with the files is told together.

@@ -79,7 +79,6 @@ class Site:
             "adopt_dashboards_infrastructures": ["testbed"],
             "adopt_dashboards_query_url": query,
             "adopt_dashboards_scrape_interval": "15s",
-            "adopt_dashboards_dest": "adopted",
             "adopt_dashboards_grafana_url": grafana.url,
             "adopt_dashboards_grafana_token": TOKEN,
         }
@@ -135,6 +134,7 @@ def expressions(found: dict[str, t.Any]) -> list[str]:
 
 
 def test_brought_tried_reported_unchanged_and_taken_away(site: Site) -> None:
+    site.variables["adopt_dashboards_dest"] = "adopted"
     code, output = site.run("--check", "--diff")
     assert (code, site.files(), site.dashboards()) == (0, set(), {}), output
     assert changed(output) >= 2 and '"title": "testbed / Parts"' in output
@@ -181,30 +181,32 @@ def test_brought_tried_reported_unchanged_and_taken_away(site: Site) -> None:
 
 def test_infrastructures_stay_apart_and_are_pruned_apart(site: Site) -> None:
     infrastructures = [{"name": "testbed", "endpoints": ["a:1"]}, {"name": "prod", "folder": "Production"}]
-    code, output = site.run(adopt_dashboards_infrastructures=None, observer_infrastructures=infrastructures)
+    site.variables |= {"adopt_dashboards_infrastructures": infrastructures, "adopt_dashboards_dest": "adopted", "adopt_dashboards_query": False}
+    names = ("uid", "number", "variable")
+    site.variables["adopt_dashboards_src"] = [f"dashboards/{name}.json" for name in names]
+    code, output = site.run()
     assert code == 0, output
     held = site.dashboards()
-    assert len(held) == 14 and {folder for folder, _found in held.values()} == {"IaaS testbed", "Production"}
+    assert set(held) == {f"{each}_{name}" for each in ("testbed", "prod") for name in names}
+    assert {folder for folder, _found in held.values()} == {"IaaS testbed", "Production"}
     assert {found["templating"]["list"][1]["query"] for uid, (_folder, found) in held.items() if uid.startswith("prod_")} == {"prod"}
 
-    (site.folder / "dashboards/number.json").unlink()
-    for given, left in ((False, 14), (True, 13)):
-        code, output = site.run(adopt_dashboards_prune=given, adopt_dashboards_grafana_prune_limit="1")
-        assert (code, len(site.dashboards())) == (0, left), output
+    pruned = {"adopt_dashboards_infrastructures": "testbed", "adopt_dashboards_prune": True, "adopt_dashboards_grafana_prune_limit": "1"}
+    code, output = site.run(adopt_dashboards_src="dashboards/uid.json", **pruned)
+    assert code != 0 and "prune_limit" in output, output
+    assert set(site.dashboards()) == set(held) and len(site.files()) == 8, "more than the limit would be deleted, so nothing is"
+
+    code, output = site.run(adopt_dashboards_src=["dashboards/uid.json", "dashboards/variable.json"], **pruned)
+    assert code == 0, output
     assert set(held) - set(site.dashboards()) == {"testbed_number"}, "what another infrastructure has is not of this run"
     assert not (site.folder / "adopted/testbed/testbed_number.json").exists()
     assert (site.folder / "adopted/prod/prod_number.json").exists()
-    for name in ("uid", "input"):
-        (site.folder / f"dashboards/{name}.json").unlink()
-    code, output = site.run(adopt_dashboards_prune=True, adopt_dashboards_grafana_prune_limit="1")
-    assert code != 0 and "prune_limit" in output and len(site.dashboards()) == 13, output
-    assert (site.folder / "adopted/testbed/testbed_uid.json").exists()
 
 
 def test_one_set_for_several(site: Site) -> None:
-    code, output = site.run(adopt_dashboards_infrastructures=["testbed", "prod"], adopt_dashboards_multi=True)
+    code, output = site.run(adopt_dashboards_infrastructures=["testbed", "prod"], adopt_dashboards_multi=True, adopt_dashboards_report="")
     assert code == 0, output
-    assert "IaaS: 7 dashboards" in output
+    assert "IaaS: 7 dashboards" in output and site.files() == set()
     folder, found = site.dashboards()["IaaS_object"]
     assert folder == "IaaS" and {"iaas", "testbed", "prod", "adopted-IaaS"} <= set(found["tags"])
     variable = found["templating"]["list"][1]
@@ -215,14 +217,13 @@ def test_one_set_for_several(site: Site) -> None:
     ("variables", "says"),
     [
         ({"adopt_dashboards_src": "nowhere"}, "file nowhere does not exist"),
-        ({"adopt_dashboards_src": ["dashboards", "broken.json"]}, "broken.json: this is not JSON: line 1, column 12"),
+        ({"adopt_dashboards_src": ["dashboards", "broken.json"]}, "broken.json: this is not JSON: line 1, column 13"),
         ({"adopt_dashboards_src": ["dashboards", "twin.json"]}, "uid testbed_uid is there twice, first in dashboards/uid.json"),
         ({"adopt_dashboards_infrastructures": ["Test_Bed"]}, "'Test_Bed' can not be the name of an infrastructure"),
         ({"adopt_dashboards_grafana_token_": "x"}, "has no variable adopt_dashboards_grafana_token_"),
         ({"adopt_dashboards_on_error": "fail"}, "testbed / Parts (testbed_parts), panels[0].targets[0]: It can not be parsed"),
         ({"adopt_dashboards_query_url": "http://127.0.0.1:PORT"}, "127.0.0.1:PORT"),
         ({"adopt_dashboards_grafana_token": "wrong"}, "url_token"),
-        ({"adopt_dashboards_grafana_datasource": "nowhere"}, "nowhere"),
     ],
     ids=lambda value: "-".join(f"{name.removeprefix('adopt_dashboards_')}" for name in value) if isinstance(value, dict) else "",
 )
