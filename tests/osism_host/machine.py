@@ -23,7 +23,7 @@ PROGRAMS = Path(__file__).parents[2] / "roles" / "lab_cluster" / "files" / "prog
 CACHE = Path(os.environ.get("SCS_OBSERVER_CACHE", Path.home() / ".cache" / "scs-observer"))
 ROOT = Path("/var/lib/scs-observer-osism")
 MANAGER, SECOND = "testbed-manager", "testbed-monitoring"
-INDEXES = {MANAGER: 90, SECOND: 91}
+INDEX = 90
 DRAGON = 45000
 PASSWORD = "password"
 KOLLA_IMAGES = {"registry.osism.tech/kolla/prometheus-v2-server:2024.2": "prometheus_2", "registry.osism.tech/kolla/prometheus-server:2025.1": "prometheus"}
@@ -58,8 +58,8 @@ def rootfs() -> Path:
 class OsismMachine(lab.Machine):
     """One machine of the testbed; C(run) is a command inside of it."""
 
-    def __init__(self, name: str, root: Path = ROOT) -> None:
-        super().__init__(root, name, INDEXES[name])
+    def __init__(self, name: str, root: Path = ROOT, first_index: int = INDEX) -> None:
+        super().__init__(root, name, first_index + (name == SECOND))
 
     def boot(self) -> None:
         system = rootfs()
@@ -85,7 +85,18 @@ class OsismMachine(lab.Machine):
         lab._wait_until(lambda: self.pid is None or Path(f"/proc/{pid}/comm").read_text() == "systemd\n", 20, f"systemd of {self.name} has not started")
 
     def command(self, *words: str | Path) -> list[str]:
-        return ["nsenter", "--target", str(self.pid), "--all", "env", "-i", "HOME=/root", "LANG=C.UTF-8", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *map(str, words)]
+        return [
+            "nsenter",
+            "--target",
+            str(self.pid),
+            "--all",
+            "env",
+            "-i",
+            "HOME=/root",
+            "LANG=C.UTF-8",
+            "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            *map(str, words),
+        ]
 
     def run(self, *words: str | Path, check: bool = True, **options: t.Any) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(self.command(*words), capture_output=True, text=True, check=False, **options)
@@ -134,11 +145,12 @@ class OsismMachine(lab.Machine):
 
 
 class Host:
-    """The testbed: its manager, and on request a second machine with a Prometheus."""
+    """The testbed: its manager, and on request a second machine with a Prometheus. C(first_index) is the manager's in the lab's network."""
 
-    def __init__(self, names: t.Sequence[str] = (MANAGER,), root: Path = ROOT) -> None:
+    def __init__(self, names: t.Sequence[str] = (MANAGER,), root: Path = ROOT, first_index: int = INDEX) -> None:
         self.root = root
-        self.machines = {name: OsismMachine(name, root) for name in names}
+        self.all = {name: OsismMachine(name, root, first_index) for name in (MANAGER, SECOND)}
+        self.machines = {name: self.all[name] for name in names}
         self.key = root / "id_rsa.operator"
         self.inventory = root / "inventory.yml"
 
@@ -148,7 +160,7 @@ class Host:
 
     def up(self, release: str = "2024.2") -> None:
         """Start, or start again what is broken; the rest is left as it is."""
-        lab.check_machine(self.root / max(INDEXES, key=len), "debootstrap", "ssh", "ssh-keygen")
+        lab.check_machine(self.root / max(self.all, key=len), "debootstrap", "ssh", "ssh-keygen")
         self.root.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not self.key.exists():
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "operator", "-f", str(self.key)], check=True)
@@ -158,17 +170,30 @@ class Host:
             self._prepare(machine)
         self._configure(release)
         self._write_inventory()
-        self.osism("apply", "prometheus")
+        self.apply_prometheus()
+
+    def add(self, name: str = SECOND) -> None:
+        """One more Prometheus host beside the manager, known to OSISM by a commit."""
+        self.machines[name] = self.all[name]
+        self.machines[name].boot()
+        self._prepare(self.machines[name])
+        self._write_inventory()
+        self.manager.sh("""cd /opt/configuration; sudo -u dragon sh -ec "echo $1 >>inventory/10-custom; git commit --quiet --all --message second" """, name)
+        self.apply_prometheus()
+
+    def apply_prometheus(self, *words: str) -> None:
+        self.osism("apply", *words, "prometheus")
         for name in self.machines:
             self.wait_for_prometheus(name)
 
     def wait_for_prometheus(self, name: str = MANAGER) -> None:
         machine = self.machines[name]
-        machine.wait(f"curl --silent --fail --user admin:{PASSWORD} http://{machine.address}:9091/-/ready", 60, "Prometheus is not ready")
+        asked = f"curl --silent --fail --user admin:{PASSWORD} http://{machine.address}:9091/-/ready"
+        machine.wait(f"{asked} || {{ docker logs --tail 2 prometheus_server; exit 1; }}", 90, "Prometheus is not ready")
 
     def down(self) -> None:
-        for name in INDEXES:
-            OsismMachine(name, self.root).remove()
+        for machine in self.all.values():
+            machine.remove()
         lab.sweep(self.root)
         shutil.rmtree(self.root, ignore_errors=True)
 
@@ -179,7 +204,7 @@ class Host:
     def _prepare(self, machine: OsismMachine) -> None:
         public = self.key.with_suffix(".operator.pub").read_text()
         machine.sh("install -d -m 755 /opt/ansible /opt/ansible/secrets /root; install -d -m 700 -o dragon -g dragon /home/dragon/.ssh")
-        hosts = "".join(f"{OsismMachine(name).address} {name}\n" for name in INDEXES)
+        hosts = "".join(f"{other.address} {other.name}\n" for other in self.all.values())
         machine.write("/etc/hosts", f"127.0.0.1 localhost\n{hosts}")
         machine.put({"/home/dragon/.ssh/authorized_keys": public, "/opt/ansible/secrets/id_rsa.operator": self.key.read_bytes()}, mode=0o600, owner=DRAGON)
         machine.write("/etc/systemd/system/osism.target", "[Unit]\nDescription=OSISM target\n[Install]\nWantedBy=default.target\n")
@@ -198,7 +223,8 @@ class Host:
             self._build_image(machine, reference, build.output / "prometheus")
 
     def _build_image(self, machine: OsismMachine, reference: str, program: Path) -> None:
-        with subprocess.Popen(machine.command("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", reference, "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as building:
+        command = machine.command("env", "DOCKER_BUILDKIT=0", "docker", "build", "--quiet", "--tag", reference, "-")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as building:
             # Docker knows an archive by its first block, which is another one in the format pax.
             with tarfile.open(fileobj=building.stdin, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
                 for path in sorted((FILES / "kolla_image").iterdir()):
@@ -212,6 +238,9 @@ class Host:
         """/opt/configuration as a checkout, and the stand-in for C(osism)."""
         manager = self.manager
         manager.put({"/opt/configuration": FILES / "configuration"}, owner=DRAGON)
+        for machine in self.all.values():
+            addresses = f"---\nansible_host: {machine.address}\ninternal_address: {machine.address}\n"
+            manager.write(f"/opt/configuration/inventory/host_vars/{machine.name}/vars.yml", addresses, owner=DRAGON)
         if SECOND in self.machines:
             manager.sh(f"echo {SECOND} >>/opt/configuration/inventory/10-custom")
         manager.put({"/usr/local/share/osism-double": FILES / "osism"})
@@ -239,7 +268,7 @@ class Host:
         groups = {
             "testbed-managers": {"hosts": {MANAGER: {}}},
             "manager": {"children": {"testbed-managers": {}}},
-            "monitoring": {"hosts": dict.fromkeys(hosts, {})},
+            "monitoring": {"hosts": {name: {} for name in hosts}},
             "prometheus": {"children": {"monitoring": {}}},
         }
         self.inventory.write_text(json.dumps({"all": {"hosts": hosts, "vars": common, "children": groups}}, indent=2))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
+from pathlib import Path
 
 import yaml
 from ansible.errors import AnsibleError
@@ -19,7 +18,6 @@ def merge(base, more):
             base[key] = base[key] + value
         else:
             base[key] = value
-    return base
 
 
 class ActionModule(ActionBase):
@@ -28,24 +26,20 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         result = super().run(tmp, task_vars)
         merged = {}
-        for path in self._task.args["sources"]:
+        for source in self._task.args["sources"]:
             # Like kolla's, it opens the file itself: an overlay that is encrypted by ansible-vault is not decrypted.
-            with open(path) as handle:
-                text = handle.read()
+            text = Path(source).read_text()
             if text.startswith("$ANSIBLE_VAULT"):
-                raise AnsibleError(f"merge_yaml reads {path} as it is, and it is encrypted")
-            merge(merged, yaml.safe_load(self._templar.copy_with_new_env(searchpath=[os.path.dirname(path)], available_variables=task_vars).template(text, convert_data=False)) or {})
-        folder = tempfile.mkdtemp()
-        try:
-            source = os.path.join(folder, "merged.yml")
-            with open(source, "w") as handle:
-                yaml.safe_dump(merged, handle, sort_keys=False)
+                raise AnsibleError(f"merge_yaml reads {source} as it is, and it is encrypted")
+            templar = self._templar.copy_with_new_env(searchpath=[str(Path(source).parent)], available_variables=task_vars)
+            merge(merged, yaml.safe_load(templar.template(text, convert_data=False)) or {})
+        with tempfile.NamedTemporaryFile("w", suffix=".yml") as handle:
+            yaml.safe_dump(merged, handle, sort_keys=False)
+            handle.flush()
             task = self._task.copy()
-            task.args = {"src": source, "dest": self._task.args["dest"], "mode": self._task.args["mode"]}
-            copy = self._shared_loader_obj.action_loader.get(
-                "ansible.builtin.copy", task=task, connection=self._connection, play_context=self._play_context, loader=self._loader, templar=self._templar, shared_loader_obj=self._shared_loader_obj
-            )
+            task.args = {"src": handle.name, "dest": self._task.args["dest"], "mode": self._task.args["mode"]}
+            names = ("connection", "play_context", "loader", "templar", "shared_loader_obj")
+            settings = {name: getattr(self, f"_{name}") for name in names}
+            copy = self._shared_loader_obj.action_loader.get("ansible.builtin.copy", task=task, **settings)
             result.update(copy.run(task_vars=task_vars))
-        finally:
-            shutil.rmtree(folder)
         return result
