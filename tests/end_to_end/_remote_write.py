@@ -99,13 +99,20 @@ class Identity:
         return Identity(self.authority)
 
     def signed_by(
-        self, folder: pathlib.Path, common_name: str, ca: tuple[x509.Certificate, ec.EllipticCurvePrivateKey], *, begin: int = -60, end: int = 3600
+        self,
+        folder: pathlib.Path,
+        common_name: str,
+        ca: tuple[x509.Certificate, ec.EllipticCurvePrivateKey],
+        *,
+        begin: int = -60,
+        end: int = 3600,
+        server_names: t.Sequence[str] = (),
     ) -> Identity:
-        """Another client certificate towards the same server, valid from and until so many seconds from now."""
+        """Another client certificate towards the same server (a server's, with names), valid from and until so many seconds from now."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
             .issuer_name(ca[0].subject)
@@ -114,10 +121,11 @@ class Identity:
             .not_valid_before(now + datetime.timedelta(seconds=begin))
             .not_valid_after(now + datetime.timedelta(seconds=end))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
-            .sign(ca[1], hashes.SHA256())
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH if server_names else ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         )
-        _write(folder, key, certificate)
+        if server_names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in server_names]), critical=False)
+        _write(folder, key, builder.sign(ca[1], hashes.SHA256()))
         return Identity(self.authority, folder / "tls.crt", folder / "tls.key")
 
 
