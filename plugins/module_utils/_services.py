@@ -416,7 +416,7 @@ def _name(module: str, url: str, request: t.Mapping[str, t.Any], expectations: t
         if value is None:
             continue
         if key == "status":
-            words += ["status", *map(str, _list(value))]
+            words += ["status", *(str(status) for status in _statuses(value, key))]
         elif key == "redirect" and isinstance(_boolean(value), bool):
             words += [] if _boolean(value) else ["no-redirect"]
         elif key == "tls_min_version":

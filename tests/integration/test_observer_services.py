@@ -12,9 +12,11 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import typing as t
 import urllib.parse
@@ -23,6 +25,7 @@ import urllib.request
 import pytest
 import yaml
 from _programs import find_program
+from _regexps import BAD, GOOD
 from _services import HOST, PASSWORD, TOKEN, USER, Authority, Page, Proxy, Servers, Silent, closed_port
 from ansible_collections.scs.observer.plugins.module_utils import _alert_rules, _services
 
@@ -389,3 +392,50 @@ def test_a_configuration_that_the_exporter_refuses_leaves_the_old_one_and_is_tol
     assert observer.by_service('probe_success{service="good"}') == {"good": 1.0}
     assert observer.firing("ServiceNotProbed") == {}
     replace(observer.folder / "blackbox.yml", good)
+
+
+def test_regular_expressions_are_judged_as_the_exporter_does(tmp_path: pathlib.Path) -> None:
+    def refused(*patterns: str) -> bool:
+        config = {"modules": {"x": {"prober": "http", "http": {"fail_if_body_matches_regexp": list(patterns)}}}}
+        (tmp_path / "blackbox.yml").write_text(json.dumps(config))
+        command = [find_program("blackbox_exporter"), "--config.check", f"--config.file={tmp_path}/blackbox.yml"]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode != 0
+
+    assert not refused(*GOOD)
+    assert [pattern for pattern in BAD if not refused(pattern)] == []
+
+
+PING = """
+set -eu
+ip link set lo up
+echo "$1" > /proc/sys/net/ipv4/ping_group_range
+setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all --no-new-privs \\
+    "$2" --config.file="$3" --web.listen-address=127.0.0.1:9115 &
+for try in $(seq 100); do
+    if out=$(curl -s "http://127.0.0.1:9115/probe?module=icmp&target=127.0.0.1"); then break; fi
+    sleep 0.2
+done
+kill $!
+echo "$out"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+@pytest.mark.parametrize(("group_range", "success", "setup"), [("65534 65534", 1, True), ("1 0", 0, False)])
+def test_icmp_needs_the_sysctl_and_no_capability(tmp_path: pathlib.Path, group_range: str, success: int, setup: bool) -> None:
+    """In a network namespace, as the pod has one: the pod's user without any capability."""
+    wanted = [{"name": "gateway", "url": HOST, "module": "icmp"}]
+    folder = tmp_path / "world"
+    folder.mkdir(mode=0o755)
+    (folder / "blackbox.yml").write_text(yaml.safe_dump({"modules": _services.probes(wanted)["modules"]}))
+    # readable for the other user, whatever the folders above say
+    program = folder / "blackbox_exporter"
+    shutil.copy(find_program("blackbox_exporter"), program)
+    for path in (tmp_path, *tmp_path.parents[:3]):
+        if path.is_relative_to(tempfile.gettempdir()) and path != pathlib.Path(tempfile.gettempdir()):
+            path.chmod(path.stat().st_mode | 0o055)
+    command = ["unshare", "--net", "sh", "-c", PING, "sh", group_range, str(program), str(folder / "blackbox.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    found = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines() if line.startswith("probe_"))
+    assert found["probe_success"] == str(success), done.stdout + done.stderr
+    assert (float(found['probe_icmp_duration_seconds{phase="setup"}']) > 0) is setup
