@@ -34,6 +34,8 @@ from cryptography.hazmat.primitives import serialization
 TOP = pathlib.Path(__file__).parents[2]
 DOUBLE = TOP / "tests" / "end_to_end" / "files" / "applications_double.py"
 SECRET = "customer.example"
+HARBOR = ("core", "exporter", "jobservice", "registry")
+APPLICATIONS = {"ingress-nginx", "traefik", "cert-manager", "harbor"}
 
 PLAY = """
 - hosts: kaas
@@ -94,8 +96,11 @@ class Site:
     def pod(self, namespace: str, name: str, port: tuple[str, int], /, **labels: str) -> None:
         """A pod that runs on this machine's loopback."""
         path = f"/api/v1/namespaces/{self.namespace(namespace)}/pods"
-        container = {"name": "main", "image": "none", "ports": [{"name": port[0], "containerPort": port[1]}]}
-        metadata = {"name": name, "labels": {f"app.kubernetes.io/{key}": text for key, text in labels.items()}, "annotations": {"secret": SECRET}}
+        ports = [({"name": port[0]} if port[0] else {}) | {"containerPort": port[1]}]
+        container = {"name": "main", "image": "none", "ports": ports}
+        plain = {"app", "component"} <= set(labels)
+        named = {key if plain else f"app.kubernetes.io/{key}": text for key, text in labels.items()}
+        metadata = {"name": name, "labels": named, "annotations": {"secret": SECRET}}
         spec = {"containers": [container], "automountServiceAccountToken": False}
         status, answer = self.cluster.request("POST", path, {"metadata": metadata, "spec": spec})
         assert status == 201, answer
@@ -206,11 +211,16 @@ def test_what_leaves_the_cluster_of_ingresses_and_certificates(
     site.pod("own", "traefik", ("metrics", pages["traefik"]), name="traefik")
     site.pod("own", "manager", ("http-metrics", pages["cert-manager"]), name="cert-manager", component="controller")
     site.pod("customer", "app", ("metrics", pages["traefik"]), name="app")
-    output = onboard()
-    assert "ingress-nginx" in output and "traefik" in output and "cert-manager" in output
+    # Harbor's pods have one port; here on one address, so that they serve one page
+    for component in HARBOR:
+        site.pod("own", f"harbor-{component}", ("", pages["harbor-exporter"]), app="harbor", component=component)
+    site.pod("own", "harbor-portal", ("", pages["harbor-exporter"]), app="harbor", component="portal")
+    harbor = [{"name": "harbor", "port": pages["harbor-exporter"]}]
+    output = onboard(kaas_agent_applications=harbor)
+    assert all(name in output for name in APPLICATIONS)
 
     agent = site.names["agent"]
-    known = set(pages)
+    known = APPLICATIONS
     jobs = [job for job in configuration(cluster, agent)["scrape_configs"] if job["job_name"] in known]
     assert {job["job_name"] for job in jobs} == known
     kubeconfig = cluster.user(f"system:serviceaccount:{agent}:prometheus-agent", "system:serviceaccounts")
@@ -224,6 +234,7 @@ def test_what_leaves_the_cluster_of_ingresses_and_certificates(
     # one target each: neither the webhook's pod, nor the one without the port, nor another's
     assert sorted((each["job"], each["pod"], each["namespace"]) for each in named(series, "up")) == [
         ("cert-manager", "manager", site.names["own"]),
+        *(("harbor", f"harbor-{component}", site.names["own"]) for component in HARBOR),
         ("ingress-nginx", "nginx", site.names["edge"]),
         ("traefik", "traefik", site.names["own"]),
     ]
@@ -238,13 +249,15 @@ def test_what_leaves_the_cluster_of_ingresses_and_certificates(
     assert len({each["hidden"] for each in named(series, "traefik_tls_certs_not_after")}) == 2
     assert [each["condition"] for each in named(series, "certmanager_certificate_ready_status")] == ["True"] * 3
     assert named(series, "certmanager_certificate_expiration_timestamp_seconds")[0]["namespace"] == "shop"
+    assert {each["component"] for each in named(series, "up") if each["job"] == "harbor"} == set(HARBOR)
+    assert {"database", "trivy"} < {each["component"] for each in named(series, "harbor_up")}, "of what Harbor says the component is its own"
     kept = {each["__name__"] for each in series}
     assert not {"nginx_ingress_controller_bytes_sent_sum", "traefik_router_requests_total", "certmanager_certificate_challenge_status"} & kept
 
     # what is gone takes its job and the right with it
     for name in ("edge", "own"):
         assert cluster.request("DELETE", f"/api/v1/namespaces/{site.names[name]}/pods?gracePeriodSeconds=0")[0] == 200
-    onboard()
+    onboard(kaas_agent_applications=harbor)
     left = {job["job_name"] for job in configuration(cluster, agent)["scrape_configs"]}
     assert not left & known and "kubelet" in left
     for name in ("edge", "own"):

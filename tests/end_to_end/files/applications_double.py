@@ -1,7 +1,8 @@
-"""A double of ingress-nginx, Traefik and cert-manager: C(applications_double.py NAME) serves that one's metrics, made up and growing.
+"""A double of ingress-nginx, Traefik, cert-manager and Harbor: C(applications_double.py NAME) serves that one's metrics, made up and growing.
 
 Named and labelled as by ingress-nginx 1.15 (internal/ingress/metric/collectors), and as pages of a real Traefik 3.5 and a real cert-manager 1.21 were. The lab
-builds none of them: nginx with its Lua modules is no Go module, the others would be built for an hour. Only the standard library is used.
+builds none of them: nginx with its Lua modules is no Go module, the others would be built for an hour. Harbor's pods each have a page, named and labelled as by
+Harbor 2.16 (src/pkg/exporter, src/lib/metric, src/jobservice/runner) and by the registry in it (distribution 2.8). Only the standard library is used.
 """
 
 from __future__ import annotations
@@ -94,13 +95,110 @@ def cert_manager() -> list[str]:
     return lines
 
 
+# project, public, quota in bytes (-1 has none), share of it in use, repositories, members, pulls an hour
+PROJECTS = (("library", "true", -1, 0.0, 12, 3, 900), ("shop", "false", 50e9, 0.62, 7, 9, 300), ("lab", "false", 10e9, 0.93, 3, 2, 5))
+QUEUES = {"REPLICATION": (2, 4), "IMAGE_SCAN": (14, 35), "GARBAGE_COLLECTION": (0, 0), "RETENTION": (0, 0)}
+# type, status: tasks a minute
+TASKS = {
+    ("REPLICATION", "success"): 3,
+    ("REPLICATION", "fail"): 0.05,
+    ("IMAGE_SCAN", "success"): 6,
+    ("IMAGE_SCAN", "fail"): 0.1,
+    ("GARBAGE_COLLECTION", "success"): 0.05,
+    ("RETENTION", "success"): 0.1,
+    ("RETENTION", "stop"): 0.01,
+}
+
+
+def summary(name: str, labels: str, count: float, mean: float) -> list[str]:
+    lines = [f'{name}{{{labels},quantile="{quantile}"}} {mean * factor}' for quantile, factor in (("0.5", 0.8), ("0.9", 2), ("0.99", 5))]
+    return [*lines, f"{name}_sum{{{labels}}} {count * mean}", f"{name}_count{{{labels}}} {int(count)}"]
+
+
+def harbor_exporter() -> list[str]:
+    age = time.time() - START
+    lines = ["harbor_health 1", 'harbor_system_info{auth_mode="oidc_auth",harbor_version="v2.16.0-c50c7ddd",self_registration="false"} 1']
+    names = ("core", "database", "jobservice", "portal", "redis", "registry", "registryctl", "trivy")
+    lines += [f'harbor_up{{component="{name}"}} 1' for name in names]
+    lines += [f'harbor_project_total{{public="{public}"}} {sum(project[1] == public for project in PROJECTS)}' for public in ("true", "false")]
+    used = 0.0
+    for name, public, quota, share, repositories, members, pulls in PROJECTS:
+        usage = quota * share if quota > 0 else 20e9
+        used += usage
+        own = f'project_name="{name}"'
+        lines += [f"harbor_project_quota_byte{{{own}}} {quota:.0f}", f"harbor_project_quota_usage_byte{{{own}}} {usage:.0f}"]
+        lines += [f"harbor_project_member_total{{{own}}} {members}", f'harbor_project_repo_total{{{own},public="{public}"}} {repositories}']
+        lines += [f"harbor_artifact_pulled{{{own}}} {1000 + int(age * pulls / 3600)}"]
+        lines += [f'harbor_project_artifact_total{{artifact_type="{kind}",{own},public="{public}"}} {repositories * 4}' for kind in ("IMAGE", "CHART")]
+    public = sum(project[1] == "true" for project in PROJECTS)
+    repositories = sum(project[4] for project in PROJECTS)
+    for kind, count, all_public in (("project", len(PROJECTS), public), ("repo", repositories, PROJECTS[0][4])):
+        for scope, number in (("total", count), ("public", all_public), ("private", count - all_public)):
+            lines.append(f"harbor_statistics_{scope}_{kind}_amount {number}")
+    lines.append(f"harbor_statistics_total_storage_consumption {used:.0f}")
+    for kind, (size, latency) in QUEUES.items():
+        lines += [f'harbor_task_queue_size{{type="{kind}"}} {size}', f'harbor_task_queue_latency{{type="{kind}"}} {latency}']
+        lines.append(f'harbor_task_concurrency{{pool="9b1f",type="{kind}"}} {min(size, 10)}')
+    return [*lines, "harbor_task_scheduled_total 3"]
+
+
+def harbor_core() -> list[str]:
+    age = time.time() - START
+    lines = ["harbor_core_http_inflight_requests 2"]
+    operations = (("GET", "getArtifact", 2.0, 0.04), ("GET", "v2_manifest", 6.0, 0.09), ("GET", "v2_blob", 3.0, 0.6), ("POST", "v2_blob_upload", 0.5, 0.3))
+    for method, operation, rate, mean in operations:
+        own = f'method="{method}",operation="{operation}"'
+        lines += summary("harbor_core_http_request_duration_seconds", own, age * rate, mean)
+        for code, share in (("200", 0.98), ("404", 0.015), ("500", 0.005)):
+            lines.append(f'harbor_core_http_request_total{{code="{code}",{own}}} {int(age * rate * share)}')
+    for name, rate in (("http_registry_proxy_requests_total", 1.0), ("http_registry_proxy_upstream_requests_total", 0.2)):
+        lines.append(f'harbor_core_{name}{{method="GET",project="library"}} {int(age * rate)}')
+    return lines
+
+
+def harbor_jobservice() -> list[str]:
+    age = time.time() - START
+    lines = ['harbor_jobservice_info{node="harbor-jobservice-0",pool="9b1f",workers="10"} 1']
+    for (kind, status), rate in TASKS.items():
+        own, count = f'status="{status}",type="{kind}"', 5 + age * rate / 60
+        lines.append(f"harbor_jobservice_task_total{{{own}}} {int(count)}")
+        lines += summary("harbor_jobservice_task_process_time_seconds", own, count, 90 if kind == "GARBAGE_COLLECTION" else 8)
+    return lines
+
+
+def harbor_registry() -> list[str]:
+    age = time.time() - START
+    lines = []
+    for handler, rate in (("manifest", 6.0), ("blob", 3.0), ("blob_upload", 0.5)):
+        for code, share in (("200", 0.99), ("500", 0.01)):
+            lines.append(f'registry_http_requests_total{{code="{code}",handler="{handler}",method="get"}} {int(age * rate * share)}')
+        own, name, count = f'handler="{handler}",method="get"', "registry_http_request_duration_seconds", int(age * rate)
+        lines += [f'{name}_bucket{{{own},le="{bound}"}} {int(count * min(1.0, bound * 8))}' for bound in BOUNDS]
+        lines += [f'{name}_bucket{{{own},le="+Inf"}} {count}', f"{name}_sum{{{own}}} {count * 0.05}", f"{name}_count{{{own}}} {count}"]
+        lines.append(f'registry_http_in_flight_requests{{handler="{handler}"}} 1')
+    for action, rate in (("GetContent", 8.0), ("Stat", 9.0), ("Writer", 0.5), ("Delete", 0.1)):
+        own, name, count = f'action="{action}",driver="s3"', "registry_storage_action_seconds", int(age * rate)
+        lines += [f'{name}_bucket{{{own},le="{bound}"}} {int(count * min(1.0, bound * 12))}' for bound in BOUNDS]
+        lines += [f'{name}_bucket{{{own},le="+Inf"}} {count}', f"{name}_sum{{{own}}} {count * 0.03}", f"{name}_count{{{own}}} {count}"]
+    for kind, rate in (("Request", 10.0), ("Hit", 8.5), ("Miss", 1.5)):
+        lines.append(f'registry_storage_cache_total{{type="{kind}"}} {int(age * rate)}')
+    # of no interest to anybody
+    return [*lines, 'registry_notifications_events_total{endpoint="harbor",type="Successes"} 1']
+
+
 def process() -> list[str]:
     age = time.time() - START
     return [f"process_cpu_seconds_total {age / 100}", "process_resident_memory_bytes 4e+07", f"process_start_time_seconds {START}", "go_goroutines 90"]
 
 
 # name -> the port of its chart, and its metrics
-PAGES = {"ingress-nginx": (10254, ingress_nginx), "traefik": (9100, traefik), "cert-manager": (9402, cert_manager)}
+HARBOR = {"core": harbor_core, "exporter": harbor_exporter, "jobservice": harbor_jobservice, "registry": harbor_registry}
+PAGES = {
+    "ingress-nginx": (10254, ingress_nginx),
+    "traefik": (9100, traefik),
+    "cert-manager": (9402, cert_manager),
+    **{f"harbor-{component}": (8001, lines) for component, lines in HARBOR.items()},
+}
 
 
 def page(name: str) -> str:

@@ -35,8 +35,8 @@ def kubeadm(proxy: str, *pods: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"__kaas_agent_kind": "kubeadm", "__kaas_agent_control_plane_objects": {"results": [{"resources": [config_map]}, {"resources": list(pods)}]}}
 
 
-def pod(namespace: str, *ports: tuple[str, int], **more: t.Any) -> dict[str, t.Any]:
-    containers = [{"name": "sidecar"}, {"name": "main", "ports": [{"name": name, "containerPort": number} for name, number in ports]}]
+def pod(namespace: str, *ports: tuple[str | None, int], **more: t.Any) -> dict[str, t.Any]:
+    containers = [{"name": "sidecar"}, {"name": "main", "ports": [({"name": name} if name else {}) | {"containerPort": number} for name, number in ports]}]
     return {"metadata": {"namespace": namespace} | more, "spec": {"containers": containers}, "status": {"phase": "Running"}}
 
 
@@ -81,6 +81,7 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
             traefik=[pod("gone", ("metrics", 9100), deletionTimestamp="2026-01-01T00:00:00Z")],
             cert_manager=[pod("default", ("http-metrics", 9402), ("http-healthz", 9403))],
             haproxy=[pod("edge", ("stat", 1024))],
+            harbor=[pod("registry", (None, 8080)), pod("registry", (None, 5000), (None, 8001))],
         ),
         "kaas_agent_applications": [
             {"name": "cert-manager", "path": "/certificates"},
@@ -94,6 +95,8 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
             ingress_nginx=[pod("ingress-nginx", ("metrics", 10254))],
             traefik=[pod("kube-system", ("web", 8000), ("metrics", 9100))],
             cert_manager=[pod("cert-manager", ("http-healthz", 9403))],
+            # its chart without metrics
+            harbor=[pod("registry", (None, 8080)), pod("registry", (None, 5000), (None, 5001))],
         ),
         "kaas_agent_applications": [{"name": "ingress-nginx", "hidden_labels": []}],
     },
@@ -234,7 +237,7 @@ def test_objects_are_well_formed_and_unique(rendered: t.Callable[[str], Rendered
     namespaces = {"observer-agent", "observer-agent-node"}
     assert {item["metadata"]["name"] for item in objects if item["kind"] == "Namespace"} == namespaces
     foreign = {(item["kind"], item["metadata"]["namespace"]) for item in objects if item["metadata"].get("namespace", "observer-agent") not in namespaces}
-    allowed = {"applications": {"ingress-nginx", "edge"}, "applications-full": {"ingress-nginx"}}.get(variant, set()) | {"default", "kube-system"}
+    allowed = {"applications": {"ingress-nginx", "edge", "registry"}, "applications-full": {"ingress-nginx"}}.get(variant, set()) | {"default", "kube-system"}
     assert foreign <= {(kind, namespace) for kind in ("Role", "RoleBinding") for namespace in allowed}
 
 
@@ -306,7 +309,7 @@ def test_rights_are_exactly_these(rendered: t.Callable[[str], Rendered]) -> None
 
 def test_applications_need_the_right_to_see_their_pods_only(rendered: t.Callable[[str], Rendered]) -> None:
     pods = [([""], ["pods"], ["list", "watch"])]
-    there = {("Role", namespace, "observer-agent:prometheus-agent"): pods for namespace in ("ingress-nginx", "edge")}
+    there = {("Role", namespace, "observer-agent:prometheus-agent"): pods for namespace in ("ingress-nginx", "edge", "registry")}
     assert rules(rendered("applications")) == EXPECTED_RULES | there
 
 
@@ -418,7 +421,7 @@ ALWAYS_JOBS = {"kubelet", "cadvisor", "node-exporter", "kube-state-metrics", "ku
         ("kubeadm-default", {"apiserver", "coredns"}),
         ("kubeadm-open", {"apiserver", "coredns", "kube-scheduler", "kube-etcd", "kube-proxy"}),
         ("chosen", {"apiserver", "kube-etcd", "kube-scheduler"}),
-        ("applications", NODE_JOBS | {"apiserver", "coredns", "ingress-nginx", "cert-manager", "haproxy"}),
+        ("applications", NODE_JOBS | {"apiserver", "coredns", "ingress-nginx", "cert-manager", "haproxy", "harbor"}),
         ("applications-full", NODE_JOBS | {"apiserver", "coredns", "ingress-nginx", "traefik"}),
     ],
 )
@@ -575,7 +578,22 @@ def test_applications_are_scraped_where_they_were_found(rendered: t.Callable[[st
     assert it.jobs["haproxy"]["kubernetes_sd_configs"][0]["selectors"] == [{"role": "pod", "label": "app=haproxy"}]
     assert it.kept("haproxy", "haproxy_up") and not it.kept("haproxy", "haproxy_other")
     ports = {item["port"] for item in it.one("NetworkPolicy", "prometheus-agent")["spec"]["egress"][-1]["ports"]}
-    assert {10254, 10255, 9402, 1024} <= ports and 9403 not in ports
+    assert {10254, 10255, 9402, 1024, 8001} <= ports and not {9403, 8080, 5000} & ports
+
+
+def test_all_pods_of_harbor_are_scraped_once_at_a_port_without_a_name(rendered: t.Callable[[str], Rendered]) -> None:
+    it = rendered("applications")
+    job = it.jobs["harbor"]
+    assert job["kubernetes_sd_configs"][0]["selectors"] == [{"role": "pod", "label": "app=harbor,component in (core,exporter,jobservice,registry)"}]
+    rules = [rule for rule in job["relabel_configs"] if rule.get("source_labels") == ["__address__"]]
+    targets = [{"__address__": address} for address in ("10.1.0.4:8080", "10.1.0.4:8001", "[fd00::4]:5000")]
+    moved = [{**target, "__address__": re.sub(rules[0]["regex"], r"\1:8001", target["__address__"])} for target in targets]
+    assert rules[0]["replacement"] == "$1:8001" and [relabeled(rules[1:], target) for target in moved] == moved
+    assert [target["__address__"] for target in moved] == ["10.1.0.4:8001", "10.1.0.4:8001", "[fd00::4]:8001"]
+    # a container that declares no port would be a second target
+    assert relabeled(rules[1:], {"__address__": "10.1.0.4"}) is None
+    assert {"source_labels": ["__meta_kubernetes_pod_label_component"], "target_label": "component"} in job["relabel_configs"]
+    assert it.kept("harbor", "harbor_task_queue_size") and not it.kept("harbor", "registry_notifications_events_total")
 
 
 def relabeled(rules: list[dict[str, t.Any]], series: dict[str, str]) -> dict[str, str] | None:
