@@ -662,6 +662,8 @@ def set_gateway(router: Json, given: Json) -> None:
     network = found("networks", given["network_id"])
     if not network["router:external"]:
         raise neutron_error(400, "BadRequest", f"Bad router request: Network {network['id']} is not an external network.")
+    if (router["external_gateway_info"] or {}).get("network_id") == network["id"]:
+        return
     port = make_port({"network_id": network["id"], "device_id": router["id"], "device_owner": "network:router_gateway", "security_groups": []})
     router["external_gateway_info"] = {"network_id": network["id"], "enable_snat": True, "external_fixed_ips": port["fixed_ips"]}
 
