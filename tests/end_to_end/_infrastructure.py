@@ -44,7 +44,7 @@ class Machine:
         # one of a session that was killed
         self.remove()
         self.folder.mkdir(parents=True, exist_ok=True)
-        outer, inner = f"{self._net[:13]}-o", f"{self._net[:13]}-i"
+        outer, inner = self._link, f"{self._net[:13]}-i"
         for command in (
             f"ip netns add {self._net}",
             f"ip link add {outer} type veth peer name {inner} netns {self._net}",
@@ -59,7 +59,9 @@ class Machine:
     def remove(self) -> None:
         for name in list(self._processes):
             self.stop(name)
-        subprocess.run(["ip", "netns", "delete", self._net], check=False, capture_output=True)
+        # the namespace takes its links away, but later
+        for words in (["link", "delete", self._link], ["netns", "delete", self._net]):
+            subprocess.run(["ip", *words], check=False, capture_output=True)
 
     def prometheus(self, labels: dict[str, str], **more: t.Any) -> None:
         """A Prometheus with these external labels that scrapes itself; C(more) of its configuration."""
@@ -96,6 +98,11 @@ class Machine:
     @property
     def _net(self) -> str:
         return f"e2e-{self.name}"
+
+    @property
+    def _link(self) -> str:
+        """The end on the bridge; names have 15 characters at most."""
+        return f"{self._net[:13]}-o"
 
     def _touch(self, name: str, text: str) -> None:
         (self.folder / name).touch(mode=0o600)

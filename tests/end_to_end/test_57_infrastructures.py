@@ -9,6 +9,8 @@ import base64
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 import time
 import typing as t
 
@@ -289,10 +291,19 @@ def test_who_may_not_write(lab: t.Any, issued: dict[str, dict[str, str]], writer
 
 # -- again, and the end -----------------------------------------------------
 def test_second_runs_change_nothing(lab: t.Any, wanted: dict[str, t.Any], connected: t.Any) -> None:
+    """Nor is a file that was encrypted meanwhile written in clear."""
+    folder = pathlib.Path(wanted["observer_infrastructures_directory"])
+    (folder / "password").write_text("only for this test")
+    encrypted = folder / "testbed.yml"
+    command = [str(pathlib.Path(sys.executable).parent / "ansible-vault"), "encrypt", "--vault-password-file", str(folder / "password"), str(encrypted)]
+    subprocess.run(command, check=True, capture_output=True)
+    before = encrypted.read_text()
+    assert before.startswith("$ANSIBLE_VAULT")
     for playbook in ("observer", "observer_infrastructures"):
-        run = lab.playbook(playbook, variables=wanted)
+        run = lab.playbook(playbook, variables=wanted, environment={"ANSIBLE_VAULT_PASSWORD_FILE": str(folder / "password")})
         assert run.changed == 0, f"changed: {run.changed_tasks}"
         lab.figures[f"{playbook}, second run with infrastructures, seconds"] = run.seconds
+    assert encrypted.read_text() == before
 
 
 def test_one_that_is_taken_out(lab: t.Any, machines: dict[str, Machine], wanted: dict[str, t.Any], connected: t.Any) -> None:
