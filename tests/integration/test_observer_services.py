@@ -27,6 +27,7 @@ import yaml
 from _programs import find_program
 from _regexps import BAD, GOOD
 from _services import HOST, PASSWORD, TOKEN, USER, Authority, Page, Proxy, Servers, Silent, closed_port
+from _services_examples import blocks
 from ansible_collections.scs.observer.plugins.module_utils import _alert_rules, _services
 
 TOP = pathlib.Path(__file__).parents[2]
@@ -392,6 +393,16 @@ def test_a_configuration_that_the_exporter_refuses_leaves_the_old_one_and_is_tol
     assert observer.by_service('probe_success{service="good"}') == {"good": 1.0}
     assert observer.firing("ServiceNotProbed") == {}
     replace(observer.folder / "blackbox.yml", good)
+
+
+def test_the_exporter_takes_the_examples(tmp_path: pathlib.Path) -> None:
+    inventory = yaml.safe_load((TOP / "inventories/example/group_vars/observer.yml").read_text())
+    for variables in [*blocks(), inventory]:
+        modules = _services.probes(variables["observer_services"], variables.get("observer_blackbox_modules"))["modules"]
+        (tmp_path / "blackbox.yml").write_text(yaml.safe_dump({"modules": modules}))
+        command = [find_program("blackbox_exporter"), "--config.check", f"--config.file={tmp_path}/blackbox.yml"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_regular_expressions_are_judged_as_the_exporter_does(tmp_path: pathlib.Path) -> None:
