@@ -108,6 +108,7 @@ DASHBOARDS: dict[str, _Entry] = {
         )
     },
     "scs-service-probes": _Entry("Service probes", "L2", "service", "Services"),
+    "scs-harbor": _Entry("Harbor", "L2", "service", "Services", ("cluster",)),
     "scs-observer": _Entry("Observer", "L2", "observer", "Observer"),
     "scs-observer-tenants": _Entry("Observer: tenants", "L2", "observer", "Observer"),
 }

@@ -148,7 +148,7 @@ def dashboards() -> list[c.Dashboard]:
             "scs-services",
             "What the provider runs for itself: services probed from outside, the Observer, and its own Kubernetes clusters.",
             variables=filters(),
-            down=["scs-service-probes", "scs-observer", "scs-observer-tenants", "scs-kaas", "scs-iaas"],
+            down=["scs-service-probes", "scs-harbor", "scs-observer", "scs-observer-tenants", "scs-kaas", "scs-iaas"],
             panels=[
                 intake(),
                 c.row("Services"),
