@@ -110,9 +110,9 @@ TASKS = {
 }
 
 
-def summary(name: str, labels: str, count: float, mean: float) -> list[str]:
+def summary(name: str, labels: str, count: int, mean: float) -> list[str]:
     lines = [f'{name}{{{labels},quantile="{quantile}"}} {mean * factor}' for quantile, factor in (("0.5", 0.8), ("0.9", 2), ("0.99", 5))]
-    return [*lines, f"{name}_sum{{{labels}}} {count * mean}", f"{name}_count{{{labels}}} {int(count)}"]
+    return [*lines, f"{name}_sum{{{labels}}} {count * mean}", f"{name}_count{{{labels}}} {count}"]
 
 
 def harbor_exporter() -> list[str]:
@@ -148,7 +148,7 @@ def harbor_core() -> list[str]:
     operations = (("GET", "getArtifact", 2.0, 0.04), ("GET", "v2_manifest", 6.0, 0.09), ("GET", "v2_blob", 3.0, 0.6), ("POST", "v2_blob_upload", 0.5, 0.3))
     for method, operation, rate, mean in operations:
         own = f'method="{method}",operation="{operation}"'
-        lines += summary("harbor_core_http_request_duration_seconds", own, age * rate, mean)
+        lines += summary("harbor_core_http_request_duration_seconds", own, int(age * rate), mean)
         for code, share in (("200", 0.98), ("404", 0.015), ("500", 0.005)):
             lines.append(f'harbor_core_http_request_total{{code="{code}",{own}}} {int(age * rate * share)}')
     for name, rate in (("http_registry_proxy_requests_total", 1.0), ("http_registry_proxy_upstream_requests_total", 0.2)):
@@ -160,8 +160,8 @@ def harbor_jobservice() -> list[str]:
     age = time.time() - START
     lines = ['harbor_jobservice_info{node="harbor-jobservice-0",pool="9b1f",workers="10"} 1']
     for (kind, status), rate in TASKS.items():
-        own, count = f'status="{status}",type="{kind}"', 5 + age * rate / 60
-        lines.append(f"harbor_jobservice_task_total{{{own}}} {int(count)}")
+        own, count = f'status="{status}",type="{kind}"', int(5 + age * rate / 60)
+        lines.append(f"harbor_jobservice_task_total{{{own}}} {count}")
         lines += summary("harbor_jobservice_task_process_time_seconds", own, count, 90 if kind == "GARBAGE_COLLECTION" else 8)
     return lines
 
