@@ -25,7 +25,8 @@ test: .venv/.up-to-date system programs  ## lint, sanity, molecule and all suite
 	@tools/run-tests $(ARGS)
 
 programs: preflight .venv/.up-to-date system
-	@$(PLAYBOOK) playbooks/lab_programs.yml
+	@$(PLAYBOOK) playbooks/lab_programs.yml -e '{"lab_cluster_programs": ["prometheus_2"]}'
+	@python -m tests.osism_host prepare
 
 lint: .venv/.up-to-date  ## ruff, yamllint, shellcheck, ansible-lint (production), the collection's documentation, the changelog
 	ruff check --quiet .
@@ -50,6 +51,9 @@ integration: .venv/.up-to-date system programs  ## against real programs: API se
 
 end_to_end: .venv/.up-to-date system  ## against the whole lab
 	$(PYTEST) tests/end_to_end $(ARGS)
+
+osism: .venv/.up-to-date system programs  ## the OSISM sidecar on a test host with real Docker and Prometheus
+	$(PYTEST) tests/osism $(ARGS)
 
 molecule: .venv/.up-to-date system  ## the scenarios below molecule/
 	MOLECULE_GLOB='molecule/*/molecule.yml' molecule test --all
@@ -80,4 +84,4 @@ clean-cache:  ## remove the cache: built programs, Go's modules, lab images
 	chmod -R u+w $(SCS_OBSERVER_CACHE) 2>/dev/null || true
 	rm -rf $(SCS_OBSERVER_CACHE)
 
-.PHONY: help demo demo-down test programs lint sanity unit build integration end_to_end molecule format changelog preflight system venv clean clean-cache
+.PHONY: help demo demo-down test programs lint sanity unit build integration end_to_end osism molecule format changelog preflight system venv clean clean-cache

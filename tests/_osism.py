@@ -21,6 +21,7 @@ import typing as t
 import requests
 import yaml
 from _programs import find_program
+from ansible_collections.scs.observer.plugins.module_utils import _lab_machine as lab
 from ansible_collections.scs.observer.plugins.module_utils._lab_pki import Authority, Pair
 from osism_host import machine
 
@@ -166,14 +167,20 @@ class Sidecar:
             {"address": f"{each.address}:10901", "client_config": {"tls_config": tls, "server_name": SERVER_NAME}} for each in self.host.machines.values()
         ]
         (folder / "endpoints.yml").write_text(yaml.safe_dump({"endpoints": endpoints}))
-        http, grpc = free_port(), free_port()
-        command = [find_program("thanos"), "query", f"--http-address=127.0.0.1:{http}", f"--grpc-address=127.0.0.1:{grpc}"]
-        command += [f"--endpoint.sd-config-file={folder}/endpoints.yml", "--query.replica-label=prometheus_replica"]
-        with (folder / "query.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
-            try:
-                yield Query(f"http://127.0.0.1:{http}")
-            finally:
-                process.send_signal(signal.SIGTERM)
+        with run_query(folder, f"--endpoint.sd-config-file={folder}/endpoints.yml") as query:
+            yield query
+
+
+@contextlib.contextmanager
+def run_query(folder: pathlib.Path, endpoints: str) -> t.Iterator[Query]:
+    http, grpc = free_port(), free_port()
+    command = [find_program("thanos"), "query", f"--http-address=127.0.0.1:{http}", f"--grpc-address=127.0.0.1:{grpc}"]
+    command += [endpoints, "--query.replica-label=prometheus_replica"]
+    with (folder / "query.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            yield Query(f"http://127.0.0.1:{http}")
+        finally:
+            process.send_signal(signal.SIGTERM)
 
 
 class Query:
@@ -209,7 +216,56 @@ def wait(look: t.Callable[[], T | None], seconds: float, what: str) -> T:
         time.sleep(0.5)
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def s3_server(folder: pathlib.Path) -> t.Iterator[tuple[dict[str, t.Any], pathlib.Path]]:
+    """A real S3 server at the lab's gateway: how Thanos is told of its bucket, and the folder in which its objects are files."""
+    data = folder / "data"
+    (data / "observer").mkdir(parents=True)
+    port = free_port(str(lab.GATEWAY))
+    keys = {"access_key": "lab-access", "secret_key": "lab-secret-key"}
+    environment = {**os.environ, "ROOT_ACCESS_KEY": keys["access_key"], "ROOT_SECRET_KEY": keys["secret_key"]}
+    command = [find_program("versitygw"), "--port", f"{lab.GATEWAY}:{port}", "--iam-dir", str(folder), "posix", str(data)]
+    with (folder / "s3.log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
+        try:
+            config = {"bucket": "observer", "endpoint": f"{lab.GATEWAY}:{port}", "insecure": True, "region": "us-east-1", **keys}
+            yield {"type": "S3", "config": config}, data / "observer"
+        finally:
+            process.terminate()
+
+
+@dataclasses.dataclass
+class Receive:
+    url: str
+    grpc: str
+
+    @contextlib.contextmanager
+    def query(self, folder: pathlib.Path) -> t.Iterator[Query]:
+        with run_query(folder, f"--endpoint={self.grpc}") as query:
+            yield query
+
+
+@contextlib.contextmanager
+def receive(sidecar: Sidecar, folder: pathlib.Path) -> t.Iterator[Receive]:
+    """A real Receive at the lab's gateway, with the settings of the Observer's for infrastructures."""
+    address = str(lab.GATEWAY)
+    sidecar.inside.issue("receive", ip_addresses=[address]).write(folder, "server")
+    (folder / "ca.crt").write_bytes(sidecar.infrastructures.certificate_pem)
+    ports = [free_port(address) for _port in range(3)]
+    command = [find_program("thanos"), "receive", f"--tsdb.path={folder}/data", '--label=receive_replica="0"']
+    command += [f"--http-address={address}:{ports[0]}", f"--grpc-address={address}:{ports[1]}", f"--remote-write.address={address}:{ports[2]}"]
+    command += [f"--remote-write.server-tls-cert={folder}/server.crt", f"--remote-write.server-tls-key={folder}/server.key"]
+    command += [f"--remote-write.server-tls-client-ca={folder}/ca.crt", "--receive.tenant-certificate-field=commonName"]
+    command += ["--receive.tenant-label-name=infrastructure"]
+    with (folder / "receive.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        try:
+            wait(lambda: requests.get(f"http://{address}:{ports[0]}/-/ready", timeout=5).ok, 60, "Receive is not ready")
+            yield Receive(f"https://{address}:{ports[2]}/api/v1/receive", f"{address}:{ports[1]}")
+        finally:
+            # A Receive that is asked to stop writes its blocks first.
+            process.kill()
