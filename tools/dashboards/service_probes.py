@@ -12,6 +12,8 @@ from .control_plane import top
 
 _PROBED = f'{c.OBSERVER},job=~"blackbox-.+",service=~"$service"'
 _API = f'{c.OBSERVER},job="kaas-api"'
+# recorded for those that fail
+_FAILED = f'observer:service_failed_phase:info{{{c.RECORDED},service=~"$service"}}'
 _UP = [c.mapping({1: ("up", c.GREEN), 0: ("down", c.RED)})]
 
 
@@ -92,6 +94,31 @@ def dashboards() -> Sequence[c.Dashboard]:
                     sort="State",
                     descending=False,
                 ),
+                c.table(
+                    "Failed probes",
+                    "One row for each URL whose last probe failed, and in which phase: resolve (DNS), connect (TCP), tls (handshake), certificate (not "
+                    "believed), setup (of ICMP), answer (none in time), redirect (to what does not answer or is not encrypted), transfer (does not end), "
+                    "status (of HTTP), content (not the wanted one).",
+                    [
+                        c.label("service", "Service"),
+                        c.label("instance", "URL"),
+                        c.label("phase", "Phase", width=140),
+                        c.source(f"max by (service, instance, phase) ({_FAILED})"),
+                    ],
+                    width=12,
+                    height=8,
+                    sort="Service",
+                    descending=False,
+                    no_value="none",
+                ),
+                c.timeseries(
+                    "Failed probes by phase",
+                    "How many URLs fail in which phase; no line while all succeed.",
+                    "none",
+                    {"{{phase}}": f"count by (phase) (max by (service, instance, phase) ({_FAILED}))"},
+                    width=12,
+                    height=8,
+                ),
                 c.row("Availability and duration"),
                 c.timeseries(
                     "Answers",
@@ -107,6 +134,16 @@ def dashboards() -> Sequence[c.Dashboard]:
                     "s",
                     {"{{phase}}": f"avg by (phase) (probe_http_duration_seconds{{{_PROBED}}})"},
                     stacked=True,
+                ),
+                c.timeseries(
+                    "Phases of DNS servers and ICMP",
+                    "What each phase takes where a DNS server is asked (resolve, connect, request) or ICMP is sent (resolve, setup, rtt). Mean of the chosen "
+                    "services.",
+                    "s",
+                    {
+                        "dns {{phase}}": f"avg by (phase) (probe_dns_duration_seconds{{{_PROBED}}})",
+                        "icmp {{phase}}": f"avg by (phase) (probe_icmp_duration_seconds{{{_PROBED}}})",
+                    },
                 ),
                 c.timeseries(
                     "DNS",

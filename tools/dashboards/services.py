@@ -37,7 +37,7 @@ def _services() -> list[c.Panel]:
         ),
         c.table(
             "Services",
-            "One row for each address that is probed, the failed ones first; a click shows its course.",
+            "One row for each address that is probed, the failed ones first, with the phase in which they fail; a click shows its course.",
             [
                 c.label("service", "Service", links=to_probes),
                 c.label("instance", "Address"),
@@ -49,6 +49,8 @@ def _services() -> list[c.Panel]:
                     background=True,
                     width=80,
                 ),
+                c.label("phase", "Fails in", width=90),
+                c.source(f"max by (service, instance, phase) (observer:service_failed_phase:info{{{c.RECORDED}}})"),
                 c.value(
                     "Availability",
                     f"avg by (service, instance) (avg_over_time(probe_success{{{_PROBE}}}[24h]))",
