@@ -89,7 +89,8 @@ class Machine:
     def stop(self, name: str) -> None:
         process = self._processes.pop(name, None)
         if process:
-            process.terminate()
+            # one that writes would go on trying for a minute
+            process.kill()
             process.wait(20)
 
     def log(self, name: str) -> str:
