@@ -135,7 +135,7 @@ def dashboards() -> list[c.Dashboard]:
                     _bad("APIs down", _down(_APIS), width=100),
                     _bad("Agents down", _down(_AGENTS), width=110),
                     c.value("Ceph", f"max {_BY} (ceph_health_status{{{_OF}}})", "none", mappings=[c.mapping(_CEPH)], background=True, width=85),
-                    _bad("Databases down", f"count {_BY} ({_DATABASES}) - on (infrastructure) {_GALERA_SIZE}", width=130),
+                    _bad("Databases down", f"clamp_min(count {_BY} ({_DATABASES}) - on (infrastructure) {_GALERA_SIZE}, 0)", width=130),
                     _bad("RabbitMQ", f"sum {_BY} ({_RABBITS} > bool 0)"),
                     c.value("Last sample", f"time() - max {_BY} (timestamp(up{{{_SENT}}}))", "s", c.high_is_bad(120, 300), decimals=0, width=110),
                 ],
