@@ -11,6 +11,8 @@ Neutron writes in its own way, access rules of application credentials. Below /_
     DELETE /_double/log        forget them
     GET    /_double/state      everything that there is
     POST   /_double/add        {collection, item}: somebody else makes something, without any check
+    POST   /_double/change     {collection, id, item}: somebody else changes something
+    DELETE /_double/C/ID       somebody else deletes something of the collection C
     POST   /_double/quota      {floatingips: 0, servers: 0, ...}: how many there may be
     POST   /_double/settings   {build_seconds, build_status, delete_seconds, page}
     POST   /_double/faults     [{method, path (regex), status, body, times}]: refused and broken answers
@@ -1231,6 +1233,16 @@ async def get_state() -> Json:
 async def add_item(body: Json) -> Json:
     name = body["collection"]
     return make(name, body["item"]) if name in SINGULAR else cloud.add(name, body["item"])
+
+
+@app.post("/_double/change")
+async def change_item(body: Json) -> None:
+    cloud.all[body["collection"]][body["id"]].update(body["item"])
+
+
+@app.delete("/_double/{name}/{key}")
+async def remove_item(name: str, key: str) -> None:
+    del cloud.all[name][key]
 
 
 @app.post("/_double/quota")
