@@ -28,7 +28,8 @@ from _programs import find_program
 from _regexps import BAD, GOOD
 from _services import HOST, PASSWORD, TOKEN, USER, Authority, Page, Proxy, Servers, Silent, closed_port
 from _services_examples import blocks
-from ansible_collections.scs.observer.plugins.module_utils import _alert_rules, _services
+from ansible_collections.scs.observer.plugins.module_utils import _alert_rules, _dashboard_queries, _grafana_dashboards, _promql_backends, _services
+from ansible_collections.scs.observer.plugins.module_utils._url_access import Access
 
 TOP = pathlib.Path(__file__).parents[2]
 ROLE = TOP / "roles" / "observer"
@@ -366,6 +367,19 @@ def test_a_slow_service_is_told_of_with_its_slow_phase(observer: Observer) -> No
     wait_until(lambda: set(observer.firing("ServiceSlow")) == {"slow-but-there"}, 40, lambda: str(observer.firing("ServiceSlow")))
     (alert,) = observer.firing("ServiceSlow")["slow-but-there"]
     assert "most of it in phase processing (1." in alert["annotations"]["description"]
+
+
+def test_the_dashboard_of_probes_shows_it_all(observer: Observer) -> None:
+    """In every panel but those of the clusters' API servers, of which there is none here."""
+    board = TOP / "roles/observer_content/files/dashboards/Services/scs-service-probes.json"
+    wanted = _grafana_dashboards.parse([_grafana_dashboards.entry_of(source, "", by_folder=False) for source in _grafana_dashboards.read_all([str(board)])], "")
+    with _promql_backends.UrlBackend(observer.prometheus, Access(), timeout=60) as backend:
+        report = _dashboard_queries.run(wanted, backend, _dashboard_queries.Options(span=60, scrape_interval=3))
+    panels = json.loads(board.read_text())["panels"]
+    api = [panel["title"] for panel in panels[[panel["title"] for panel in panels].index("API servers of the KaaS clusters") :]]
+    assert report.failures(["error"]) == []
+    left = [text for text in map(str, report.failures(["empty"])) if not any(f"({title})" in text for title in api)]
+    assert left == []
 
 
 def test_services_that_expect_the_same_share_a_module(observer: Observer) -> None:
