@@ -175,7 +175,7 @@ def test_brought_tried_reported_unchanged_and_taken_away(site: Site) -> None:
     code, output = site.run(adopt_dashboards_state="absent")
     assert (code, site.dashboards()) == (0, {}), output
     assert site.files() == {"adopted-dashboards.txt", "adopted-dashboards.html"}
-    code, output = site.run(adopt_dashboards_state="absent")
+    code, output = site.run(adopt_dashboards_state="absent", adopt_dashboards_dest="")
     assert (code, changed(output)) == (0, 0), output
 
 
