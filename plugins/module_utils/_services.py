@@ -512,8 +512,6 @@ def _probe(service: t.Mapping[str, t.Any], modules: t.Mapping[str, t.Any], proxi
         if request or expectations:
             what = "expectations" if expectations else "request"
             raise _Wrong(f"{what} does not fit module '{module}', which is one of observer_blackbox_modules; say it there, or use {', '.join(EXPECTATIONS)}.")
-        if module == HANDSHAKE:
-            raise _Wrong(f"the module '{HANDSHAKE}' has a meaning of its own; give yours another name.")
         config = modules[module] if isinstance(modules[module], dict) else {}
         prober = str(config.get("prober") or "")
         _check_url(url, "http" if prober == "http" else "")
@@ -529,7 +527,7 @@ def _probe(service: t.Mapping[str, t.Any], modules: t.Mapping[str, t.Any], proxi
     _check_url(url, module)
     config, secrets = _ready(module, str(url), request, expectations, proxies, limit)
     title = _name(module, str(url), request, expectations, config)
-    if title in modules or title.split("-")[0] == HANDSHAKE:
+    if title in modules:
         title = f"{title}-{_digest(config)}"
     return _Probe(name, str(url), str(module), title, labels, config, _handshake(str(url), config), tuple(secrets), str(config["prober"]))
 
@@ -550,6 +548,9 @@ def problems(
     """One line for each service with which something is wrong. With C(secrets), what there is by name and keys, also for what is missing there."""
     found = []
     names = [service.get("name") for service in _services(services)]
+    for name in modules or ():
+        if name.split("-", 1)[0] == HANDSHAKE:
+            found.append(f"observer_blackbox_modules: the module '{name}' has a name that the role uses itself; give it another one.")
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
             found.append(f"observer_services: the service '{name}' is there {names.count(name)} times; each may be there once.")

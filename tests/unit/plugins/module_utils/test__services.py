@@ -319,6 +319,11 @@ def test_all_that_is_wrong_is_told_at_once():
     assert len(problems([service(url="x"), service("b", module="nope", url="x"), service("c")])) == 2
 
 
+def test_the_handshakes_name_is_taken():
+    (line,) = problems([], {"handshake": {"prober": "tcp"}, "handshakes": {"prober": "tcp"}})
+    assert line.startswith("observer_blackbox_modules: the module 'handshake' ")
+
+
 def test_what_is_no_list_is_refused():
     with pytest.raises(ObserverError, match="not a list of dictionaries"):
         problems({"name": "web"})
