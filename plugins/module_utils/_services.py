@@ -33,8 +33,11 @@ _DURATION = re.compile(r"(\d+)(ms|s|m|h|d|w|y)")
 _SECONDS: t.Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
 # labels that the Observer, Prometheus and the exporter's own series have
 _RESERVED: t.Final = frozenset(
-    "alertname alertstate cipher cluster fingerprint_sha256 infrastructure instance issuer job observer phase prometheus_replica receive_replica "
-    "ruler_replica serialnumber service severity subject subjectalternative tenant_id version".split()
+    [
+        *("alertname", "alertstate", "cipher", "cluster", "fingerprint_sha256", "infrastructure", "instance"),
+        *("issuer", "job", "observer", "phase", "prometheus_replica", "receive_replica", "ruler_replica"),
+        *("serialnumber", "service", "severity", "subject", "subjectalternative", "tenant_id", "version"),
+    ]
 )
 _SECRET_HEADERS: t.Final = ("authorization", "proxy-authorization", "cookie")
 _TLS_VERSIONS: t.Final = {"1.0": "TLS10", "1.1": "TLS11", "1.2": "TLS12", "1.3": "TLS13"}
