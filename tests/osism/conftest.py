@@ -11,8 +11,9 @@ import typing as t
 
 import pytest
 
-ROOT = pathlib.Path("/var/lib/scs-observer-osism-test")
-FIRST_INDEX = 92
+# Two runs at once need two of these.
+FIRST_INDEX = int(os.environ.get("OSISM_TEST_INDEX", "92"))
+ROOT = pathlib.Path(f"/var/lib/scs-observer-osism-{FIRST_INDEX}")
 
 
 @pytest.fixture(scope="session")

@@ -38,13 +38,16 @@ def rootfs() -> Path:
     with lab.lock("osism-rootfs"):
         if made.is_dir():
             return made
+        mirror = debian_mirror()
+        if mirror is None:
+            raise ObserverError("this machine's apt has no mirror of Debian 12, from which the OSISM test host is made; run on Debian 12")
         for older in folder.glob("rootfs-*"):
             shutil.rmtree(older)
         partial = folder / f"rootfs-{digest}.partial"
         log = folder / "make_rootfs.log"
         folder.mkdir(parents=True, exist_ok=True)
         with log.open("w") as handle:
-            command = ["sh", str(script), str(partial), debian_mirror() or "http://deb.debian.org/debian", str(folder / "packages")]
+            command = ["sh", str(script), str(partial), mirror, str(folder / "packages")]
             # In a mount namespace of its own, for debootstrap leaves mounts behind when it is killed.
             done = subprocess.run(["unshare", "--mount", "--propagation", "private", *command], stdout=handle, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
@@ -92,7 +95,7 @@ class OsismMachine(lab.Machine):
             "--all",
             "env",
             "-i",
-            "HOME=/root",
+            "HOME=/run",
             "LANG=C.UTF-8",
             "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             *map(str, words),
@@ -203,7 +206,7 @@ class Host:
 
     def _prepare(self, machine: OsismMachine) -> None:
         public = self.key.with_suffix(".operator.pub").read_text()
-        machine.sh("install -d -m 755 /opt/ansible /opt/ansible/secrets /root; install -d -m 700 -o dragon -g dragon /home/dragon/.ssh")
+        machine.sh("install -d -m 755 /opt/ansible /opt/ansible/secrets; install -d -m 700 -o dragon -g dragon /home/dragon/.ssh")
         hosts = "".join(f"{other.address} {other.name}\n" for other in self.all.values())
         machine.write("/etc/hosts", f"127.0.0.1 localhost\n{hosts}")
         machine.put({"/home/dragon/.ssh/authorized_keys": public, "/opt/ansible/secrets/id_rsa.operator": self.key.read_bytes()}, mode=0o600, owner=DRAGON)
