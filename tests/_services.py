@@ -102,6 +102,10 @@ class HttpServer(Quiet, http.server.ThreadingHTTPServer):
     daemon_threads = True
 
 
+class HttpServer6(HttpServer):
+    address_family = socket.AF_INET6
+
+
 class LineServer(Quiet, socketserver.ThreadingTCPServer):
     daemon_threads = True
 
@@ -214,6 +218,9 @@ class Servers:
     def http(self, context: ssl.SSLContext | None = None, handler: type = Page) -> str:
         port = self._serve(HttpServer((HOST, 0), handler), context)
         return f"{'https' if context else 'http'}://{HOST}:{port}"
+
+    def http6(self) -> str:
+        return f"http://[::1]:{self._serve(HttpServer6(('::1', 0), Page), None)}"
 
     def tcp(self, handler: type = Lines, context: ssl.SSLContext | None = None) -> str:
         return f"{HOST}:{self._serve(LineServer((HOST, 0), handler), context)}"

@@ -101,6 +101,7 @@ def services(servers: Servers, folder: pathlib.Path, dns: int) -> list[dict[str,
     short = servers.http(authority.context("short", days=20))
     ends = servers.http(authority.context("ends", days=3))
     lines = servers.tcp()
+    six = servers.http6()
     everything = {"status": [200], "body": "(?i)all IS well", "body_not": "for sale", "header": {"Content-Type": "^text/html"}, "max_seconds": 1}
     # name, phase, url, module, request, expectations
     rows: list[tuple[str, str | None, str, str, dict[str, t.Any], dict[str, t.Any]]] = [
@@ -114,6 +115,9 @@ def services(servers: Servers, folder: pathlib.Path, dns: int) -> list[dict[str,
         ("good-token", None, f"{secure}/token", "http", {**trust, "bearer_secret": "token"}, {}),
         ("good-proxy", None, "http://only-the-proxy-knows.invalid/", "http", {"proxy": servers.http(handler=Proxy)}, {}),
         ("good-sni", None, f"{servers.http(authority.context('sni', names=('www.example.test',)))}/", "http", {**trust, "server_name": "www.example.test"}, {}),
+        ("good-v6", None, f"{six}/", "http", {}, {}),
+        ("good-v6-only", None, f"{six}/", "http", {"ip_protocol": "ip6"}, {}),
+        ("v6-by-v4", "resolve", f"{six}/", "http", {"ip_protocol": "ip4"}, {}),
         ("no-login", "status", f"{secure}/login", "http", trust, {}),
         ("closed", "connect", f"http://{closed}/", "http", {}, {}),
         ("closed-tls", "connect", f"https://{closed}/", "http", {}, {}),
