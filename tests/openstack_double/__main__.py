@@ -2,10 +2,10 @@
 
     python tests/openstack_double [--port 5000] [--build-seconds 0.3] [--page 2] [--external 127.88.0.0/24]
 
-It prints its address on the first line. Below it lie /identity (Keystone v3), /compute (Nova 2.1 to 2.96), /network (Neutron), /image (Glance v2) and
-/volume (Cinder, what an exporter reads). openstacksdk is its client as it is; the shapes are those of the API references. It imitates what bites: servers that
-take time to start and to go, or fail; deletion of what is in use (409), quotas (403 of Nova, 409 of Neutron), pages, names that are there twice, addresses that
-Neutron writes in its own way, access rules of application credentials. Below /_double lie its own controls:
+It prints its address on the first line. Below it lie /identity (Keystone v3), /compute (Nova 2.1 to 2.96), /network (Neutron), /image (Glance v2),
+/volume and /placement (what an exporter reads). openstacksdk is its client as it is; the shapes are those of the API references. It imitates what bites:
+servers that take time to start and to go, or fail; deletion of what is in use (409), quotas (403 of Nova, 409 of Neutron), pages, names that are there twice,
+addresses that Neutron writes in its own way, access rules of application credentials. Below /_double lie its own controls:
 
     GET    /_double/log        the requests so far, as "METHOD /path?query"
     DELETE /_double/log        forget them
@@ -245,7 +245,7 @@ async def gate(request: fastapi.Request, call_next: t.Callable[[fastapi.Request]
             fault["times"] = fault.get("times", 1) - 1
             return fastapi.responses.JSONResponse(fault["body"], fault["status"])
     service, _slash, rest = path.strip("/").partition("/")
-    public = "/" not in rest.strip("/") or (request.method == "POST" and rest == "v3/auth/tokens")
+    public = ("/" not in rest.strip("/") and rest != "resource_providers") or (request.method == "POST" and rest == "v3/auth/tokens")
     if public:
         return await call_next(request)
     token = cloud.tokens.get(request.headers.get("X-Auth-Token", ""))
@@ -262,7 +262,7 @@ async def gate(request: fastapi.Request, call_next: t.Callable[[fastapi.Request]
     return await call_next(request)
 
 
-TYPES = {"identity": "identity", "compute": "compute", "network": "network", "image": "image", "volume": "volumev3"}
+TYPES = {"identity": "identity", "compute": "compute", "network": "network", "image": "image", "volume": "volumev3", "placement": "placement"}
 
 
 def rule_allows(rule: Json, service: str, method: str, path: str) -> bool:
@@ -300,6 +300,7 @@ def catalog() -> list[Json]:
         "network": ("neutron", "/network"),
         "image": ("glance", "/image"),
         "volumev3": ("cinderv3", f"/volume/v3/{PROJECT}"),
+        "placement": ("placement", "/placement"),
     }
     return [
         {
@@ -1209,6 +1210,33 @@ async def volumes(project: str, path: str) -> Json:
     if project != PROJECT or path not in known:
         raise nova_error(404, "The resource could not be found.")
     return known[path]
+
+
+# Placement
+
+
+@app.get("/placement")
+@app.get("/placement/")
+async def placement_versions() -> Json:
+    return {"versions": [{"id": "v1.0", "status": "CURRENT", "min_version": "1.0", "max_version": "1.39", "links": [{"rel": "self", "href": ""}]}]}
+
+
+@app.get("/placement/resource_providers")
+async def resource_providers() -> Json:
+    return {
+        "resource_providers": [{"uuid": "e" * 32, "name": "node-0", "generation": 1, "parent_provider_uuid": None, "root_provider_uuid": "e" * 32, "links": []}]
+    }
+
+
+@app.get("/placement/resource_providers/{key}/{kind}")
+async def resource_provider(key: str, kind: str) -> Json:
+    if key != "e" * 32 or kind not in ("inventories", "usages"):
+        raise Refused(404, {"errors": [{"status": 404, "title": "Not Found", "detail": f"No resource provider with uuid {key} found"}]})
+    sizes = {"VCPU": 8, "MEMORY_MB": 32768, "DISK_GB": 500}
+    if kind == "usages":
+        return {"resource_provider_generation": 1, "usages": {name: size // 4 for name, size in sizes.items()}}
+    unit = {"min_unit": 1, "step_size": 1, "reserved": 0, "allocation_ratio": 1.0}
+    return {"resource_provider_generation": 1, "inventories": {name: {"total": size, "max_unit": size, **unit} for name, size in sizes.items()}}
 
 
 # Controls
