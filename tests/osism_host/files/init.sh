@@ -1,3 +1,4 @@
+#!/bin/sh
 # The lab machine's first process until systemd takes its place: $1 is the state folder, $2 the root file system, $3 the host's name.
 set -e
 state=$1
