@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import typing as t
@@ -168,3 +169,12 @@ def test_certificates_are_for_one_use(rendered: dict[str, dict[str, t.Any]]) -> 
     assert (west["certificate"], west["private_key"]) == ("a certificate", "its key"), "what an earlier run wrote"
     assert (hidden["usages"], hidden["common_name"], hidden["dns_names"], hidden["ip_addresses"]) == (["client"], "hidden", [], [])
     assert rendered["none"]["requests"] == []
+
+
+@pytest.mark.parametrize("name", ["kaas", "observer"])
+def test_no_rule_about_something_else_waits_for_an_infrastructure(name: str) -> None:
+    """By infrastructure="" Query sees that it need not ask their sidecars, one of which may hang."""
+    expressions = [rule["expr"] for group in yaml.safe_load((ROLE / f"files/rules/{name}.yaml").read_text())["groups"] for rule in group["rules"]]
+    selectors = [found for expression in expressions for found in re.findall(r"[\w:]+{[^}]+}", expression)]
+    assert len(selectors) > 15
+    assert [selector for selector in selectors if 'infrastructure=""' not in selector] == []
