@@ -17,7 +17,7 @@ import typing as t
 import pytest
 import yaml
 from _programs import find_program
-from ansible_collections.scs.observer.plugins.module_utils import _rules_checks, _rules_cluster, _rules_promtool, _rules_run
+from ansible_collections.scs.observer.plugins.module_utils import _rules_checks, _rules_cluster, _rules_promql, _rules_promtool, _rules_run
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._rules_checks import CHECKS
 from rules_check.mutations import mutations
@@ -124,6 +124,42 @@ def test_the_collections_own_rules():
     assert report.promtool and report.rules > 250
     assert [str(problem) for problem in report.problems if problem.severity == "error"] == []
     assert [problem.rule for problem in report.problems if problem.check == "alert-untested"] == []
+
+
+def infrastructures(text: str) -> list[str]:
+    """What is wrong with rules that see many infrastructures; thresholds are recorded without the label, and so of none."""
+    rules = text + "\n" + THRESHOLD
+    return [
+        problem.check for problem in check(rules, promtool="", settings=_rules_checks.Settings(cluster_label="infrastructure")) if problem.severity == "error"
+    ]
+
+
+THRESHOLD = """
+  - name: threshold
+    rules:
+      - {record: "observer:threshold:value", labels: {threshold: any, severity: warning, tier: default}, expr: vector(1)}
+"""
+OF_INFRASTRUCTURES = [path for path in sorted(TOP.glob("roles/observer_content/files/rules/*.yaml")) if 'infrastructure!=""' in path.read_text()]
+
+
+@pytest.mark.parametrize("path", OF_INFRASTRUCTURES, ids=lambda path: path.stem)
+def test_infrastructures_are_kept_apart(path):
+    """Each aggregation and join of these files keeps the label infrastructure, and each selector asks for what is an infrastructure's and no agent's."""
+    text = path.read_text()
+    assert infrastructures(text) == []
+    exprs = [rule["expr"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+    selectors = [node for expr in exprs for node in _rules_promql.parse(expr).root.walk() if node.kind == "selector"]
+    for node in selectors:
+        if node.name != "observer:threshold:value":
+            assert {("cluster", "=", ""), ("infrastructure", "!=", "")} <= set(node.matchers), node.name
+    # and it would be seen
+    assert infrastructures(text.replace("by (infrastructure, ", "by (").replace("by (infrastructure)", "by (service)")) != []
+    if "on (infrastructure" in text:
+        assert "cluster-join" in infrastructures(text.replace("on (infrastructure, ", "on (").replace("on (infrastructure)", "on (service)"))
+
+
+def test_which_files_are_of_infrastructures():
+    assert {path.stem for path in OF_INFRASTRUCTURES} >= {"openstack", "galera", "rabbitmq", "haproxy", "libvirt", "memcached", "ceph", "iaas_node"}
 
 
 TESTS = """rule_files: [rules.yaml]
