@@ -225,18 +225,28 @@ def free_port(address: str = "127.0.0.1") -> int:
 @contextlib.contextmanager
 def s3_server(folder: pathlib.Path) -> t.Iterator[tuple[dict[str, t.Any], pathlib.Path]]:
     """A real S3 server at the lab's gateway: how Thanos is told of its bucket, and the folder in which its objects are files."""
+    address = str(lab.GATEWAY)
     data = folder / "data"
     (data / "observer").mkdir(parents=True)
-    port = free_port(str(lab.GATEWAY))
+    Authority.create("s3").issue("s3", ip_addresses=[address]).write(folder, "server")
+    port = free_port(address)
     keys = {"access_key": "lab-access", "secret_key": "lab-secret-key"}
     environment = {**os.environ, "ROOT_ACCESS_KEY": keys["access_key"], "ROOT_SECRET_KEY": keys["secret_key"]}
-    command = [find_program("versitygw"), "--port", f"{lab.GATEWAY}:{port}", "--iam-dir", str(folder), "posix", str(data)]
+    command = [find_program("versitygw"), "--port", f"{address}:{port}", "--cert", f"{folder}/server.crt", "--key", f"{folder}/server.key"]
+    command += ["--iam-dir", str(folder), "posix", str(data)]
     with (folder / "s3.log").open("w") as log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process:
         try:
-            config = {"bucket": "observer", "endpoint": f"{lab.GATEWAY}:{port}", "insecure": True, "region": "us-east-1", **keys}
+            wait(lambda: process.poll() is None and reachable(address, port), 20, "the S3 server does not answer")
+            config = {"bucket": "observer", "endpoint": f"{address}:{port}", "region": "us-east-1", **keys, "http_config": {"insecure_skip_verify": True}}
             yield {"type": "S3", "config": config}, data / "observer"
         finally:
             process.terminate()
+
+
+def reachable(address: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
+        return True
+    return False
 
 
 @dataclasses.dataclass
