@@ -12,6 +12,11 @@ from ansible_collections.scs.observer.plugins.module_utils import _osism_sidecar
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 
 
+def _typed(settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """ansible-core before 2.19 makes text of every number that comes out of a template."""
+    return {**settings, **{name: int(settings[name]) for name in ("uid", "gid", "grpc_port", "http_port")}}
+
+
 def _preflight(
     look: t.Mapping[str, t.Any],
     settings: t.Mapping[str, t.Any],
@@ -19,7 +24,7 @@ def _preflight(
     parts: t.Sequence[str] = ("prometheus",),
     configuration: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
-    return _osism_sidecar.preflight(host, look, configuration or {}, settings, parts)
+    return _osism_sidecar.preflight(host, look, configuration or {}, _typed(settings), parts)
 
 
 def _report(found: t.Mapping[str, t.Sequence[str]], looks: t.Mapping[str, t.Any] | None = None) -> str:
@@ -28,11 +33,11 @@ def _report(found: t.Mapping[str, t.Sequence[str]], looks: t.Mapping[str, t.Any]
 
 
 def _compose(look: t.Mapping[str, t.Any], settings: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    return _osism_sidecar.compose(settings, look)
+    return _osism_sidecar.compose(_typed(settings), look)
 
 
 def _unready(look: t.Mapping[str, t.Any], settings: t.Mapping[str, t.Any]) -> list[str]:
-    return _osism_sidecar.unready(look, settings)
+    return _osism_sidecar.unready(look, _typed(settings))
 
 
 def _own_errors(function: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
@@ -55,6 +60,7 @@ class FilterModule:
             "osism_sidecar_unready": _unready,
             "osism_sidecar_remote_write_name": _osism_sidecar.remote_write_name,
             "osism_sidecar_foreign_extras": _osism_sidecar.foreign_extras,
+            "osism_sidecar_thanos_error": _osism_sidecar.thanos_error,
             "osism_sidecar_block_durations": _osism_sidecar.with_block_durations,
         }
         return {name: _own_errors(function) for name, function in filters.items()}

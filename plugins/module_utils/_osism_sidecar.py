@@ -530,6 +530,16 @@ def report(found: t.Mapping[str, t.Sequence[str]]) -> str:
     return "\n".join(f"- {', '.join(names)}: {problem}" for problem, names in hosts.items())
 
 
+def thanos_error(log: str) -> str:
+    """What a Thanos that ended says, without its stack and without values of the configuration (YAML's errors quote them)."""
+    errors = re.findall(r' err=("(?:[^"\\]|\\.)*"|\S+)', log)
+    if not errors:
+        return (log.strip().splitlines() or ["nothing is said"])[-1]
+    text = json.loads(errors[-1]) if errors[-1].startswith('"') else errors[-1]
+    lines = [line.strip() for line in text.splitlines() if not line.startswith("\t") and not re.match(r"[\w./-]+\.[\w.()*]+$", line)]
+    return re.sub(r"`[^`]*`", "`...`", "; ".join(lines))
+
+
 # After the start
 
 

@@ -474,3 +474,31 @@ def test_a_remote_write_works_when_samples_were_sent() -> None:
     assert sidecar.unready(look(prometheus__api__remote_write_samples={"sent": 10.0, "failed": 0.0}), given) == []
     assert "has not sent" in sidecar.unready(look(), given)[0]
     assert "failed to send 3" in sidecar.unready(look(prometheus__api__remote_write_samples={"sent": 10.0, "failed": 3.0}), given)[0]
+
+
+# as thanos v0.42.4 wrote it, its stack shortened
+LOG = (
+    'ts=2026-11-21T13:31:12.98Z caller=factory.go:39 level=info msg="loading bucket configuration"\n'
+    'ts=2026-11-21T13:31:12.99Z caller=main.go:143 level=error err="%s\\ngithub.com/thanos-io/thanos/pkg/block.(*BaseFetcher).fetchMetadata\\n'
+    '\\tgithub.com/thanos-io/thanos@v0.42.4/pkg/block/fetcher.go:593\\nmain.main\\n\\truntime/asm_amd64.s:1771"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            LOG % 'Get \\"http://10.200.0.1:7071/observer/?location=\\": dial tcp: connect: connection refused\\nBaseFetcher: iter bucket',
+            'Get "http://10.200.0.1:7071/observer/?location=": dial tcp: connect: connection refused; BaseFetcher: iter bucket',
+        ),
+        (
+            LOG % "yaml: unmarshal errors:\\n  line 2: cannot unmarshal !!str `secret` into bool",
+            "yaml: unmarshal errors:; line 2: cannot unmarshal !!str `...` into bool",
+        ),
+        ("level=error err=EOF\n", "EOF"),
+        ("docker: permission denied\n", "docker: permission denied"),
+        ("", "nothing is said"),
+    ],
+)
+def test_the_error_of_thanos_is_read(log: str, said: str) -> None:
+    assert sidecar.thanos_error(log) == said
