@@ -33,7 +33,7 @@ class Site:
 
     def play(self, *words: str, **more: t.Any) -> tuple[int, str]:
         self.cloud.forget()
-        variables = json.dumps({"infrastructure": "test-bed", "observer_cloud_file": str(self.file), **more})
+        variables = json.dumps({"infrastructure": "test-bed", "openstack_credential_file": str(self.file), **more})
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
         environment = {**kept, **self.cloud.environment, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default"}
         playbook = TOP / "playbooks" / "openstack_application_credential.yml"
@@ -63,12 +63,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Site]:
 
 
 def test_bad_input_is_told(site: Site) -> None:
-    code, output = site.play(observer_cloud_services=["nova"])
-    assert code == 2 and "observer_cloud_services: nova is none of" in output and site.cloud.writes() == []
+    code, output = site.play(openstack_credential_services=["nova"])
+    assert code == 2 and "openstack_credential_services: nova is none of" in output and site.cloud.writes() == []
 
 
 def test_role_that_the_user_has_not_is_told(site: Site) -> None:
-    code, output = site.play(observer_cloud_roles=["auditor"])
+    code, output = site.play(openstack_credential_roles=["auditor"])
     assert code == 2 and "Could not find role assignment with role: auditor" in output and "has to have the roles auditor" in output
     assert not site.file.exists() and site.cloud.state("credentials") == []
 
@@ -176,7 +176,7 @@ def test_credential_that_the_cloud_does_not_take_any_more_is_told(site: Site) ->
     before = site.file.read_text()
     site.file.write_text(before.replace(credential["id"], "0" * 32))
     code, output = site.play()
-    assert code == 2 and "does not take the credential" in output and "observer_cloud_renew=true" in output and site.cloud.writes() == []
+    assert code == 2 and "does not take the credential" in output and "openstack_credential_renew=true" in output and site.cloud.writes() == []
     site.file.write_text(before)
 
 
@@ -188,15 +188,15 @@ def test_lost_file_and_renewal(site: Site) -> None:
     second = site.held["application_credential_id"]
     # nobody has the lost one's secret
     assert [item["id"] for item in site.cloud.state("credentials")] == [second] and first != second
-    code, output = site.play(observer_cloud_renew=True)
+    code, output = site.play(openstack_credential_renew=True)
     assert code == 0 and f"The one before, {second}, goes on until you delete it" in output
     assert {item["id"] for item in site.cloud.state("credentials")} == {second, site.held["application_credential_id"]}
 
 
 def test_absent_deletes_the_files_credential(site: Site) -> None:
     mine = site.held["application_credential_id"]
-    code, output = site.play("-e", "observer_cloud_state=absent")
+    code, output = site.play("-e", "openstack_credential_state=absent")
     assert code == 0, output[-3000:]
     assert mine not in {item["id"] for item in site.cloud.state("credentials")} and not site.file.exists()
-    code, output = site.play("-e", "observer_cloud_state=absent")
+    code, output = site.play("-e", "openstack_credential_state=absent")
     assert code == 0 and "changed=0" in output
