@@ -250,7 +250,8 @@ class Host:
         manager.sh(
             """
             sed -i "s/^openstack_version:.*/openstack_version: \\"$1\\"/" /opt/configuration/environments/manager/configuration.yml
-            install -m 755 /usr/local/share/osism-double/osism /usr/local/bin/osism
+            { echo '#!/usr/bin/python3'; cat /usr/local/share/osism-double/osism; } >/usr/local/bin/osism
+            chmod 755 /usr/local/bin/osism
             install -m 666 /dev/null /var/log/osism-double.log
             chown -R dragon:dragon /opt/configuration
             cd /opt/configuration
