@@ -301,8 +301,8 @@ def all_exprs(dashboard: dict[str, t.Any]) -> t.Iterator[str]:
     yield from (annotation.expr.text for annotation in _dashboard_walk.annotations(dashboard) if annotation.expr is not None)
 
 
-def loaded(url: str, folder: str) -> tuple[int, int]:
-    """How many of the dashboards that the playbook brings a Grafana gives back, of how many."""
+def loaded(url: str, folder: str, number: int) -> lab.Rows:
+    """What the playbook brings for two infrastructures, a Grafana gives back."""
     with tempfile.TemporaryDirectory() as report:
         variables = {
             "adopt_dashboards_src": folder,
@@ -317,14 +317,20 @@ def loaded(url: str, folder: str) -> tuple[int, int]:
         words = ["-i", "observer,", "-c", "local", "scs.observer.adopt_dashboards", "-e", f"@{report}/vars.json"]
         first, _output = lab.playbook(*words)
         second, output = lab.playbook(*words)
-        print(f"brought in {first:.0f} s, again in {second:.0f} s, then changed={lab.changed(output)}", file=sys.stderr)
         from grafana_double.running import Grafana, basic
 
         grafana = Grafana(url, basic(variables["adopt_dashboards_grafana_user"], os.environ["GRAFANA_PASSWORD"]), {}, controls=False)
         hits = grafana.request("GET", "/api/search?type=dash-db&limit=5000&tag=adopted-testbed")
         held = [grafana.request("GET", f"/api/dashboards/uid/{hit['uid']}") for hit in hits]
         lab.playbook(*words, "-e", "adopt_dashboards_state=absent")
-    return sum(1 for item in held if isinstance(item, dict) and item["dashboard"]["title"].startswith("testbed / ")), len(hits)
+        left = len(grafana.request("GET", "/api/search?type=dash-db&limit=5000&tag=adopted-testbed"))
+        version = grafana.request("GET", "/api/frontend/settings")["buildInfo"]["version"]
+    good = sum(1 for item in held if isinstance(item, dict) and item["dashboard"]["title"].startswith("testbed / "))
+    seconds = f"{first:.0f}; again {second:.0f}, then changed={lab.changed(output)}; after state absent {left} are left"
+    return [
+        (f"dashboards that a Grafana {version} loads", f"{good} of {number}"),
+        (f"playbook for both, {2 * number} dashboards, in seconds", seconds),
+    ]
 
 
 def measure(options: argparse.Namespace) -> str:
@@ -392,7 +398,7 @@ def measure(options: argparse.Namespace) -> str:
         ("the same, after adoption", f"**{same['after']} of {compared}**"),
     ]
     if options.grafana:
-        rows.insert(1, ("dashboards that Grafana loads", "{} of {}".format(*loaded(options.grafana, options.folder))))
+        rows[1:1] = loaded(options.grafana, options.folder, len(sources))
     head = (f"{len(sources)} dashboards; {len(wanted)} metrics, {total} series of two infrastructures and a KaaS cluster", "")
     left = "".join(f"\n- {problem.dashboard.partition('_')[2]}, {problem.ref_id}: {problem.reason} `{problem.expr}`" for problem in problems)
     return f"{lab.table(head, rows)}\n\nLeft as they are:\n{left}"
