@@ -90,7 +90,11 @@ PLACE = {"cluster": "alpha", "instance": "node-1", "device": "/dev/vda", "mountp
 
 
 @pytest.mark.parametrize(
-    "other", ["cluster", "instance", "device", "mountpoint", "namespace", "pod", "persistentvolumeclaim", "deployment", "job", "service", "node"]
+    "other",
+    [
+        *("cluster", "infrastructure", "infra_alertname", "instance", "device", "mountpoint", "namespace", "pod", "persistentvolumeclaim", "deployment"),
+        *("job", "service", "node"),
+    ],
 )
 def test_a_critical_alert_mutes_the_warning_about_the_same_thing_only(alertmanager: str, other: str) -> None:
     place = {**PLACE, other: "one"}
@@ -112,6 +116,12 @@ def test_a_cluster_that_is_down_mutes_its_own_alerts(alertmanager: str) -> None:
     down = {"alertname": "KaaSClusterDown", "cluster": "alpha", "observer": "observer", **CRITICAL}
     own, others, nobodys = alert(CRITICAL, **PLACE), alert(CRITICAL, **{**PLACE, "cluster": "beta"}), {**alert(CRITICAL), "instance": "thanos-receive-0"}
     assert muted(alertmanager, down, own, others, nobodys) == [False, True, False, False]
+
+
+def test_an_infrastructure_that_is_down_mutes_its_own_alerts(alertmanager: str) -> None:
+    down = {"alertname": "InfrastructureDown", "infrastructure": "testbed", "observer": "observer", **CRITICAL}
+    own = {"alertname": "InfrastructureAlert", "infra_alertname": "GaleraDown", "infrastructure": "testbed", "observer": "observer", **CRITICAL}
+    assert muted(alertmanager, down, own, {**own, "infrastructure": "west"}, alert(CRITICAL, **PLACE)) == [False, True, False, False]
 
 
 def test_a_mass_outage_mutes_the_single_ones(alertmanager: str) -> None:
