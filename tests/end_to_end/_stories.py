@@ -76,12 +76,14 @@ class Told:
 
     def forget_failures(self, stories: t.Iterable[Story]) -> list[Story]:
         """Those of the stories that did not go as they should, which may be told once more."""
-        failed = [one for one in stories if {one.name, end_of(one)} & self.errors.keys() or any(expected in self.missing for expected in one.expects)]
+        wrong = self.missing.keys() | self.lasting.keys()
+        failed = [one for one in stories if {one.name, end_of(one)} & self.errors.keys() or wrong & set(one.expects)]
         for one in failed:
             for name in (one.name, end_of(one)):
                 self.errors.pop(name, None)
             for expected in one.expects:
                 self.missing.pop(expected, None)
+                self.lasting.pop(expected, None)
         return failed
 
     def check(self, expected: Expected, name: str) -> None:

@@ -98,7 +98,7 @@ def test_panels_have_data(lab: t.Any, sample: None) -> None:
 
     try:
         # rates need samples of some time, and workloads have to start
-        lab.wait_until(all_there, 240, "data in all panels", 15)
+        lab.wait_until(all_there, 480, "data in all panels", 15)
     except AssertionError:
         pytest.fail("\n".join(last), pytrace=False)
     report = ask(url)

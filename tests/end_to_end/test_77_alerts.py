@@ -55,7 +55,8 @@ LOW: dict[str, dict[str, float]] = {
     "node_conntrack_utilisation": {"warning": 0.000001, "critical": 0.000002},
     "node_cpu_utilisation": {"warning": 0.0001, "critical": 0.0002},
     "node_disk_queue_length": {"warning": 0.000001},
-    "node_file_descriptors_utilisation": {"warning": 0.00001, "critical": 0.00002},
+    # systemd, where there is one, allows 2**63 of them
+    "node_file_descriptors_utilisation": {"warning": 1e-18, "critical": 2e-18},
     "node_load_per_cpu": {"warning": 0.0001},
     "node_memory_utilisation": {"warning": 0.0001, "critical": 0.0002},
     "node_pods_utilisation": {"warning": 0.001},
@@ -215,7 +216,7 @@ def autoscalers(lab: t.Any) -> t.Iterator[None]:
     ("KubeContainerOOMKilled", HERE | {"container": "main"}),
     ("KubeDeploymentReplicasMismatch", HERE | {"deployment": "crashes"}),
     ("KubePdbNotEnoughHealthyPods", HERE | {"poddisruptionbudget": "crashes"}),
-    ends_within=60,
+    ends_within=120,
 )
 def crashes(lab: t.Any) -> t.Iterator[None]:
     small = {"limits": {"memory": "40Mi", "cpu": "500m"}}
@@ -251,12 +252,13 @@ def daemon_sets(lab: t.Any) -> t.Iterator[None]:
     stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(9999)"
     lab.kubectl(ALPHA, "label", "node", node(lab), "faults=here", "--overwrite")
     try:
-        apply(lab, workload("DaemonSet", "misplaced", pod(stubborn, terminationGracePeriodSeconds=240) | {"nodeSelector": {"faults": "here"}}))
+        apply(lab, workload("DaemonSet", "misplaced", pod(stubborn, terminationGracePeriodSeconds=900) | {"nodeSelector": {"faults": "here"}}))
         lab.kubectl(ALPHA, "rollout", "status", "daemonset/misplaced", "-n", NAMESPACE, "--timeout=200s", timeout=210)
     finally:
         lab.kubectl(ALPHA, "label", "node", node(lab), "faults-")
     yield
     delete(lab, "daemonset", "misplaced")
+    lab.kubectl(ALPHA, "delete", "pods", "-n", NAMESPACE, "-l", "app=misplaced", "--force", "--grace-period=0", "--ignore-not-found")
     lab.kubectl(ALPHA, "delete", "namespace", "faults-quota", "--wait=false", "--ignore-not-found")
 
 

@@ -615,4 +615,4 @@ def test_goes_again(lab: t.Any, told: Told) -> None:
     assert first.changed
     second = lab.playbook("observer_content", variables={"observer_content_state": "absent"})
     assert second.changed == 0, second.changed_tasks
-    lab.wait_until(lambda: both_up(lab), 180, "both clusters to be up", 3)
+    lab.wait_until(lambda: both_up(lab), 420, "both clusters to be up", 3)
