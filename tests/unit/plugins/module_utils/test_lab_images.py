@@ -128,7 +128,7 @@ def test_interrupted_build_leaves_nothing(tmp_path: Path, program: Path, monkeyp
 
 
 def test_program_images_are_those_of_the_table(tmp_path: Path) -> None:
-    assert set(_lab_images.PROGRAM_IMAGES) | {"python", "grafana"} == set(IMAGES)
+    assert set(_lab_images.PROGRAM_IMAGES) | {"python", "grafana", "openstack_exporter"} == set(IMAGES)
     for name, image in _lab_images.PROGRAM_IMAGES.items():
         for binary in image.binaries.values():
             (tmp_path / binary).write_bytes(b"x")
