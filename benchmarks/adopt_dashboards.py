@@ -115,7 +115,7 @@ def chosen(dashboard: dict[str, t.Any]) -> dict[str, str]:
                 hit = re.search(regex.replace("?<", "?P<"), value) if regex else None
                 value = (hit[1] if hit.re.groups and hit[1] else hit.group()) if hit else value
         elif variable.kind in ("custom", "constant", "textbox"):
-            value = str(variable.raw.get("query") or "").split(",")[0].rpartition(" : ")[2].strip()
+            value = str(variable.raw.get("query") or "").split(",", maxsplit=1)[0].rpartition(" : ")[2].strip()
         found[variable.name] = value
     return found
 

@@ -890,7 +890,9 @@ def told(lab: t.Any, scene: Watch) -> Told:
     acts[0] = [opening for _one in acts[0]]
 
     def between(failed: list[Story]) -> list[list[Story]]:
-        gone = lambda: not [one for one in lab.get(ALPHA, "namespaces") if one["metadata"]["name"].startswith("faults-")]  # noqa: E731
+        def gone() -> bool:
+            return not [one for one in lab.get(ALPHA, "namespaces") if one["metadata"]["name"].startswith("faults-")]
+
         lab.wait_until(gone, 120, "the namespaces of the stories to be gone")
         return [[opening]] if {prepared, autoscalers} & set(failed) else []
 

@@ -8,6 +8,7 @@ Changed for the test are addresses (the exporter's is loopback), intervals, the 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -48,6 +49,11 @@ WANTED: dict[str, str | None] = {}
 def get(url: str, **query: str) -> str:
     with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}" if query else url, timeout=30) as answer:
         return answer.read().decode()
+
+
+def listens(port: int) -> bool:
+    socket.create_connection((HOST, port), 1).close()
+    return True
 
 
 def wait_until(check: t.Callable[[], t.Any], seconds: float, what: str | t.Callable[[], str]) -> t.Any:
@@ -306,7 +312,7 @@ def fixture_observer(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Obs
     with Servers() as servers:
         try:
             (folder / "Corefile").write_text(ZONE.replace("PORT", str(dns)))
-            listening = lambda: socket.create_connection((HOST, dns), 1).close() or True  # noqa: E731
+            listening = functools.partial(listens, dns)
             observer.running.start("coredns", find_program("coredns"), "-conf", str(folder / "Corefile"), ready=listening)
             observer.services = services(servers, folder, dns)
             observer.start(observer.configure(observer.services))

@@ -715,13 +715,21 @@ def associate(item: Json, key: str | None) -> None:
     item.update(port_id=key, fixed_ip_address=fixed["ip_address"], router_id=router["id"], status="ACTIVE")
 
 
+def make_security_group(given: Json) -> Json:
+    return cloud.security_group(given)
+
+
+def make_security_group_rule(given: Json) -> Json:
+    return cloud.rule(given)
+
+
 MAKERS: dict[str, t.Callable[[Json], Json]] = {
     "networks": lambda given: cloud.add("networks", new_network(given)),
     "subnets": make_subnet,
     "ports": make_port,
     "routers": make_router,
-    "security_groups": lambda given: cloud.security_group(given),
-    "security_group_rules": lambda given: cloud.rule(given),
+    "security_groups": make_security_group,
+    "security_group_rules": make_security_group_rule,
     "floatingips": make_floating_ip,
 }
 

@@ -11,7 +11,7 @@ from . import common as c
 from .control_plane import DETAILS, UP
 from .ingress import NGINX_CERTIFICATE, TRAEFIK_CERTIFICATE
 
-_CLUSTER = 'cluster=~"$cluster"'
+_CLUSTER = 'cluster=~"$cluster",infrastructure=""'
 _DAYS = {"unit": "suffix: days", "limits": c.low_is_bad(7, 30), "decimals": 0}
 _CLIENTS = f'apiserver_client_certificate_expiration_seconds_bucket{{{_CLUSTER},job="apiserver"'
 _CERTIFICATE = "certmanager_certificate_{}{{" + _CLUSTER + ',job="cert-manager"}}'
@@ -43,7 +43,7 @@ def dashboards() -> Sequence[c.Dashboard]:
     served = f'{NGINX_CERTIFICATE}{{{_CLUSTER},job="ingress-nginx"}} or {TRAEFIK_CERTIFICATE}{{{_CLUSTER},job="traefik"}}'
     by = ("namespace", "name", "issuer_kind", "issuer_name")
     issuers = f'{{__name__=~"certmanager_(cluster)?issuer_ready_status",{_CLUSTER},condition="True",job="cert-manager"}}'
-    agent = f"max by (cluster) (cluster:kaas_agent_certificate_not_after:timestamp_seconds{{{c.RECORDED},{_CLUSTER}}})"
+    agent = f'max by (cluster) (cluster:kaas_agent_certificate_not_after:timestamp_seconds{{{c.RECORDED},cluster=~"$cluster"}})'
     bounds = (("a day", "86400(.0)?"), ("a week", "604800(.0)?"), ("30 days", "2592000(.0)?|2.592e[+]06"), ("90 days", "7776000(.0)?|7.776e[+]06"))
     return [
         c.dashboard(

@@ -9,8 +9,10 @@ from . import common as c
 from .alerts import alert_table
 from .kaas import rank, rank_mapping, state
 
-_OF = 'cluster=~"$cluster"'
-_RECORDED = f"{c.RECORDED},{_OF}"
+_CHOSEN = 'cluster=~"$cluster"'
+# infrastructure="": no store of an infrastructure needs to be asked
+_OF = f'{_CHOSEN},infrastructure=""'
+_RECORDED = f"{c.RECORDED},{_CHOSEN}"
 # 0 as long as kube-state-metrics says that there is nothing of a kind, and nothing while it is silent itself.
 _NONE = f'0 * max(up{{{_OF},observer="",job="kube-state-metrics"}} == 1)'
 
@@ -242,7 +244,7 @@ def _certificates() -> list[c.Panel]:
         days(
             "API server's certificate",
             "Days until the certificate that the API server shows to the Observer's probe ends. Not probed: the registry has no api_url.",
-            f'min(probe_ssl_earliest_cert_expiry{{{_OF},job="kaas-api",{c.OBSERVER}}}) - time()',
+            f'min(probe_ssl_earliest_cert_expiry{{{_CHOSEN},job="kaas-api",{c.OBSERVER}}}) - time()',
             no_value="not probed",
         ),
         days(
@@ -277,7 +279,7 @@ def _condition() -> list[c.Panel]:
             "State",
             "The cluster's state, as docs/alerts.md explains them; critical and warning: it reports, and such an alert fires.",
             "none",
-            f"max(({rank()}) and on (cluster) {state(_OF)})",
+            f"max(({rank()}) and on (cluster) {state(_CHOSEN)})",
             color="background",
             mappings=[rank_mapping()],
             links=[c.link("scs-kaas")],
@@ -308,7 +310,7 @@ def _condition() -> list[c.Panel]:
                 c.label("customer", "Customer"),
                 c.label("region", "Region"),
                 c.label("tier", "Tier"),
-                c.source(f"group by (name, customer, region, tier) (kaas_info{{{c.OBSERVER},{_OF}}})"),
+                c.source(f"group by (name, customer, region, tier) (kaas_info{{{c.OBSERVER},{_CHOSEN}}})"),
             ],
             width=4,
             height=4,

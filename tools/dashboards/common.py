@@ -62,7 +62,7 @@ GREEN, YELLOW, ORANGE, RED, BLUE, PURPLE, GREY = "green", "yellow", "orange", "r
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 # The Observer's own series: what its Prometheus scraped (OBSERVER), and what its ruler recorded (RECORDED). No Receive has them, and none needs to be asked.
 RECORDED = 'infrastructure="",receive_replica=""'
-OBSERVER = 'observer!="",receive_replica=""'
+OBSERVER = 'infrastructure="",observer!="",receive_replica=""'
 _COLUMNS = 24
 # What a table with all labels leaves out.
 _NO_COLUMNS = ("Time", "__name__", "alertstate", "observer", "prometheus_replica", "receive", "receive_replica", "tenant_id")

@@ -24,13 +24,13 @@ SMALL_SHARE = (c.override(".*", regexp=True, axisSoftMax=0.05),)
 
 def instances(job: str, *, name: str = "instance", title: str = "Instance") -> Any:
     """C($instance): one or several of the job's instances, by default all."""
-    query = f'label_values(up{{cluster=~"$cluster",job="{job}"}}, {name})'
+    query = f'label_values(up{{cluster=~"$cluster",infrastructure="",job="{job}"}}, {name})'
     return c.query_variable(name, title, query, description=f"Instances of {job} that the agent scrapes.", all_value=".*", multi=True)
 
 
 def selector(job: str, *more: str) -> str:
     """Of the chosen cluster, these instances of a job."""
-    return ",".join(('cluster=~"$cluster"', f'job="{job}"', 'instance=~"$instance"', *more))
+    return ",".join(('cluster=~"$cluster",infrastructure=""', f'job="{job}"', 'instance=~"$instance"', *more))
 
 
 def rate(metric: str, matchers: str) -> str:

@@ -11,9 +11,9 @@ from . import common as c
 from .control_plane import DETAILS, FULL, UP, per_second, quantile, top
 
 JOBS = "ingress-nginx|traefik"
-_SCRAPED = f'cluster=~"$cluster",job=~"{JOBS}",pod=~"$pod"'
-_NGINX = 'cluster=~"$cluster",job="ingress-nginx",pod=~"$pod"'
-_TRAEFIK = 'cluster=~"$cluster",job="traefik",pod=~"$pod"'
+_SCRAPED = f'cluster=~"$cluster",infrastructure="",job=~"{JOBS}",pod=~"$pod"'
+_NGINX = 'cluster=~"$cluster",infrastructure="",job="ingress-nginx",pod=~"$pod"'
+_TRAEFIK = 'cluster=~"$cluster",infrastructure="",job="traefik",pod=~"$pod"'
 _REQUESTS = "nginx_ingress_controller_requests"
 _ENTRY, _SERVICE = "traefik_entrypoint_requests_total", "traefik_service_requests_total"
 NGINX_CERTIFICATE, TRAEFIK_CERTIFICATE = "nginx_ingress_controller_ssl_expire_time_seconds", "traefik_tls_certs_not_after"
@@ -159,7 +159,7 @@ def dashboards() -> Sequence[c.Dashboard]:
     pods = c.query_variable(
         "pod",
         "Pod",
-        f'label_values(up{{cluster=~"$cluster",job=~"{JOBS}"}}, pod)',
+        f'label_values(up{{cluster=~"$cluster",infrastructure="",job=~"{JOBS}"}}, pod)',
         description="Pods of ingress controllers that the agent scrapes.",
         all_value=".*",
         multi=True,

@@ -12,7 +12,7 @@ from . import common as c
 from .control_plane import SMALL_SHARE, or_none, per_second, quantile, top
 
 # What the Observer's own Prometheus scraped. receive_replica="": no Receive has it.
-_OWN = 'observer=~"$observer",receive_replica=""'
+_OWN = 'infrastructure="",observer=~"$observer",receive_replica=""'
 _FAILED = 'grpc_code=~"Unknown|ResourceExhausted|Internal|Unavailable|DataLoss"'
 # The name of a rule group without the path that Thanos puts before it.
 _GROUP = ("rule_group", ".*;(.+)")
