@@ -47,6 +47,8 @@ def test_series_arrive_with_the_name_of_the_certificate(sidecar: Sidecar, remote
     with running.query(tmp_path) as query:
         found = query.wait_for('up{infrastructure="testbed",job="prometheus"}')
         assert {series["infrastructure"] for series in found} == {"testbed"}
+    # a Receive of the Observer keeps what a writer claims as exported_infrastructure
+    assert "action: labeldrop" in sidecar.host.manager.sh("grep -A3 write_relabel_configs /etc/kolla/prometheus-server/prometheus.yml")
     assert sidecar.works(**remote).changed == 0
     key = remote["remote_write_private_key"].splitlines()[1]
     assert key not in sidecar.host.manager.sh("docker inspect prometheus_server; cat /etc/kolla/prometheus-server/prometheus.yml; ps axww -o args")
