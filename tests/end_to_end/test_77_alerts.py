@@ -30,13 +30,12 @@ import typing as t
 import pytest
 import yaml
 from _remote_write import Writer, agent_of, load_authority, now
-from _stories import FIRING, Expected, Story, Told, Watch, story, tell_all
+from _stories import FIRING, Expected, Story, Told, Watch, at_once, story, tell_all
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 OBSERVER, ALPHA = "test-observer", "test-alpha"
-TOP = pathlib.Path(__file__).parents[2]
 NAMESPACE = "faults"
 PYTHON = "docker.io/library/python:3.11-slim-bookworm"
 # below what test-alpha really has, for its machine is that of all other tests and must not be driven to its limits
@@ -839,16 +838,6 @@ STORIES = {one.name: one for act in ACTS for one in act}
 
 
 # -- the scene ---------------------------------------------------------------------------
-def at_once() -> dict[str, dict[str, str]]:
-    rules = [
-        rule
-        for path in sorted(TOP.glob("roles/observer_content/files/rules/*.yaml"))
-        for group in yaml.safe_load(path.read_text())["groups"]
-        for rule in group["rules"]
-    ]
-    return {rule["alert"]: {"for": "0s"} for rule in rules if "for" in rule}
-
-
 @pytest.fixture(scope="module")
 def scene(lab: t.Any, content: t.Any) -> t.Iterator[Watch]:
     """test-alpha is of the tier with low thresholds; all alerts that fire are noted."""

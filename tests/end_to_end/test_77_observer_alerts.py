@@ -33,14 +33,13 @@ import urllib.parse
 import pytest
 import yaml
 from _remote_write import Writer, agent_of, load_authority, now
-from _stories import FIRING, Expected, Story, Told, Watch, story, tell_all
+from _stories import FIRING, Expected, Story, Told, Watch, at_once, story, tell_all
 from ansible_collections.scs.observer.plugins.module_utils import _s3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 OBSERVER, ALPHA, BETA = "test-observer", "test-alpha", "test-beta"
-TOP = pathlib.Path(__file__).parents[2]
 PROMTOOL = pathlib.Path(os.environ.get("SCS_OBSERVER_CACHE", pathlib.Path.home() / ".cache" / "scs-observer")) / "bin" / "promtool"
 # this machine, as pods see it
 HOST = "10.200.0.1"
@@ -552,11 +551,6 @@ STORIES = {one.name: one for act in ACTS for one in act}
 
 
 # -- the scene ---------------------------------------------------------------------------
-def at_once() -> dict[str, dict[str, str]]:
-    groups = [group for path in TOP.glob("roles/observer_content/files/rules/*.yaml") for group in yaml.safe_load(path.read_text())["groups"]]
-    return {rule["alert"]: {"for": "0s"} for group in groups for rule in group["rules"] if "for" in rule}
-
-
 def both_up(lab: t.Any) -> bool:
     found = {one["metric"]["cluster"]: one["metric"]["state"] for one in lab.query('cluster:kaas_state:info{infrastructure=""}')}
     return found == {ALPHA: "up", BETA: "up"}
