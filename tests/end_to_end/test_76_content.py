@@ -72,6 +72,8 @@ def fixture_sample(lab: t.Any, content: t.Any) -> t.Iterator[None]:
         lab.kubectl(OBSERVER, *register, json.dumps({"data": {BETA: infrastructure}}))
         lab.playbook("kaas_onboard", "--limit", ALPHA, variables={"kaas_agent_profile": "full"})
         lab.playbook("observer", variables=json.loads(here))
+        # two would ask Query for the same thrice a second and more, on a machine that the panels' queries need too
+        lab.kubectl(OBSERVER, "scale", "statefulset", "thanos-ruler", "-n", "observer", "--replicas=1")
         yield
     finally:
         lab.kubectl(ALPHA, "delete", "-f", str(FILES / "sample.yaml"), "-f", str(FILES / "applications.yaml"), "--ignore-not-found", "--wait=false")
