@@ -17,6 +17,7 @@ import typing as t
 import pytest
 import yaml
 from _programs import find_program
+from _rule_files import ELSEWHERE, FILES, OF_INFRASTRUCTURES
 from ansible_collections.scs.observer.plugins.module_utils import _rules_checks, _rules_cluster, _rules_promql, _rules_promtool, _rules_run
 from ansible_collections.scs.observer.plugins.module_utils._errors import ObserverError
 from ansible_collections.scs.observer.plugins.module_utils._rules_checks import CHECKS
@@ -139,10 +140,9 @@ THRESHOLD = """
     rules:
       - {record: "observer:threshold:value", labels: {threshold: any, severity: warning, tier: default}, expr: vector(1)}
 """
-OF_INFRASTRUCTURES = [path for path in sorted(TOP.glob("roles/observer_content/files/rules/*.yaml")) if 'infrastructure!=""' in path.read_text()]
 
 
-@pytest.mark.parametrize("path", OF_INFRASTRUCTURES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem in OF_INFRASTRUCTURES & ELSEWHERE], ids=lambda path: path.stem)
 def test_infrastructures_are_kept_apart(path):
     """Each aggregation and join of these files keeps the label infrastructure, and each selector asks for what is an infrastructure's and no agent's."""
     text = path.read_text()
@@ -159,7 +159,7 @@ def test_infrastructures_are_kept_apart(path):
 
 
 def test_which_files_are_of_infrastructures():
-    assert {path.stem for path in OF_INFRASTRUCTURES} >= {"openstack", "galera", "rabbitmq", "haproxy", "libvirt", "memcached", "ceph", "iaas_node"}
+    assert {"openstack", "galera", "rabbitmq", "haproxy", "libvirt", "memcached", "ceph", "iaas_node"} <= OF_INFRASTRUCTURES
 
 
 TESTS = """rule_files: [rules.yaml]

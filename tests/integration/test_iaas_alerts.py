@@ -27,10 +27,10 @@ import pytest
 import yaml
 from _observer import free_port
 from _programs import find_program
+from _rule_files import ELSEWHERE
 
 TOP = pathlib.Path(__file__).parents[2]
 RULES = TOP / "roles" / "observer_content" / "files" / "rules"
-FILES = ("openstack", "galera", "rabbitmq", "haproxy", "libvirt", "memcached", "ceph", "iaas_node", "harbor")
 SCALE = 60
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # labels that a target has; all others are on its page
@@ -84,7 +84,7 @@ class Double:
         self.pages: dict[tuple[tuple[str, str], ...], list[Series]] = {}
         self.up: dict[tuple[tuple[str, str], ...], tuple[float | None, ...]] = {}
         self.expected: set[Alert] = set()
-        for name in FILES:
+        for name in sorted(ELSEWHERE):
             # as promtool reads it: to others, 0x299 is a number
             (test,) = yaml.load((TOP / "tests" / "rules" / f"{name}.yaml").read_text(), yaml.BaseLoader)["tests"]
             moments = sorted({minutes(case["eval_time"]) for case in test["alert_rule_test"]})
@@ -161,7 +161,7 @@ def served(double: Double) -> t.Iterator[int]:
 
 class Prometheus:
     def __init__(self, folder: pathlib.Path, targets: list[dict[str, t.Any]]) -> None:
-        for name in (*FILES, "thresholds"):
+        for name in (*ELSEWHERE, "thresholds"):
             (folder / f"{name}.yaml").write_text(yaml.safe_dump(rules(name)))
         scrape = {"job_name": "double", "honor_labels": True, "static_configs": targets}
         every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
@@ -209,7 +209,7 @@ def fixture_double() -> Double:
 
 
 def test_all_fire_and_end(double: Double, tmp_path: pathlib.Path) -> None:
-    names = {rule["alert"] for name in FILES for group in rules(name)["groups"] for rule in group["rules"] if "alert" in rule}
+    names = {rule["alert"] for name in sorted(ELSEWHERE) for group in rules(name)["groups"] for rule in group["rules"] if "alert" in rule}
     assert {name for name, _labels in double.expected} == names and len(names) > 60
     with served(double) as port:
         targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {**dict(target), "__metrics_path__": f"/{n}"}} for n, target in enumerate(double.targets)]

@@ -59,6 +59,11 @@ def keystone_error(status: int, title: str, message: str) -> Refused:
     return Refused(status, {"error": {"code": status, "title": title, "message": message}})
 
 
+def standard(revision: int = 1) -> Json:
+    """What Neutron says of each of its resources."""
+    return {"tags": [], "project_id": PROJECT, "tenant_id": PROJECT, "revision_number": revision, "created_at": STAMP, "updated_at": STAMP}
+
+
 class Cloud:
     """All that there is."""
 
@@ -112,12 +117,7 @@ class Cloud:
                 "name": given["name"],
                 "description": given.get("description", ""),
                 "stateful": True,
-                "tags": [],
-                "project_id": PROJECT,
-                "tenant_id": PROJECT,
-                "revision_number": 1,
-                "created_at": STAMP,
-                "updated_at": STAMP,
+                **standard(),
             },
         )
         for ethertype in ("IPv4", "IPv6"):
@@ -141,8 +141,7 @@ class Cloud:
         for other in self.all["security_group_rules"].values():
             if all(other[key] == value for key, value in rule.items()):
                 raise neutron_error(409, "SecurityGroupRuleExists", f"Security group rule already exists. Rule id is {other['id']}.")
-        filled = {"description": given.get("description", ""), "project_id": PROJECT, "tenant_id": PROJECT, "tags": [], "revision_number": 0}
-        return self.add("security_group_rules", {**rule, **filled, "created_at": STAMP, "updated_at": STAMP})
+        return self.add("security_group_rules", {**rule, "description": given.get("description", ""), **standard(0)})
 
     # addresses
 
@@ -186,12 +185,7 @@ def new_network(given: Json) -> Json:
         "dns_domain": "",
         "ipv4_address_scope": None,
         "ipv6_address_scope": None,
-        "tags": [],
-        "project_id": PROJECT,
-        "tenant_id": PROJECT,
-        "revision_number": 1,
-        "created_at": STAMP,
-        "updated_at": STAMP,
+        **standard(),
     }
 
 
@@ -215,12 +209,7 @@ def new_subnet(given: Json) -> Json:
         "subnetpool_id": None,
         "service_types": [],
         "dns_publish_fixed_ip": False,
-        "tags": [],
-        "project_id": PROJECT,
-        "tenant_id": PROJECT,
-        "revision_number": 0,
-        "created_at": STAMP,
-        "updated_at": STAMP,
+        **standard(0),
     }
 
 
@@ -623,12 +612,7 @@ def make_port(given: Json) -> Json:
             "allowed_address_pairs": [],
             "extra_dhcp_opts": [],
             "port_security_enabled": True,
-            "tags": [],
-            "project_id": PROJECT,
-            "tenant_id": PROJECT,
-            "revision_number": 1,
-            "created_at": STAMP,
-            "updated_at": STAMP,
+            **standard(),
         },
     )
 
@@ -648,12 +632,7 @@ def make_router(given: Json) -> Json:
             "availability_zones": [],
             "availability_zone_hints": [],
             "flavor_id": None,
-            "tags": [],
-            "project_id": PROJECT,
-            "tenant_id": PROJECT,
-            "revision_number": 1,
-            "created_at": STAMP,
-            "updated_at": STAMP,
+            **standard(),
         },
     )
     if given.get("external_gateway_info"):
@@ -687,12 +666,7 @@ def make_floating_ip(given: Json) -> Json:
         "dns_name": "",
         "dns_domain": "",
         "qos_policy_id": None,
-        "tags": [],
-        "project_id": PROJECT,
-        "tenant_id": PROJECT,
-        "revision_number": 1,
-        "created_at": STAMP,
-        "updated_at": STAMP,
+        **standard(),
     }
     if given.get("port_id"):
         associate(item, given["port_id"])

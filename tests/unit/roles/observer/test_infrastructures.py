@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import re
-import subprocess
-import sys
 import typing as t
 
+import _rendering
 import pytest
 import yaml
 
@@ -63,13 +60,8 @@ PLAYBOOK = """
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, t.Any]]:
     folder = tmp_path_factory.mktemp("infrastructures")
-    variables = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | yaml.safe_load((ROLE / "vars/main.yml").read_text())
     authorities = {name: {"certificate": f"{name} certificate"} for name in ("agents-ca", "inside-ca", "infrastructures-ca")}
-    variables |= {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "role_path": str(ROLE),
-        "folder": str(folder),
+    given = {
         "observer_infrastructures_directory": str(folder / "vars"),
         "observer_receive_public_url": "https://receive.example.com:19291",
         "observer_receive_infrastructures_public_url": "https://write.example.com:19291",
@@ -82,11 +74,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, t.
     written = {"osism_thanos_sidecar_grpc_certificate": "a certificate", "osism_thanos_sidecar_grpc_private_key": "its key"}
     (folder / "vars" / "west.yml").write_text(yaml.safe_dump(written))
     hosts = {name: {"observer_infrastructures": wanted, "last": last} for name, (wanted, last) in CASES.items()}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": variables, "hosts": hosts}}))
-    (folder / "playbook.yml").write_text(PLAYBOOK)
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), "--forks", "2", str(folder / "playbook.yml")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    _rendering.play(folder, {"all": {"vars": _rendering.variables(folder, **given), "hosts": hosts}}, PLAYBOOK, forks=2)
     return json.loads((folder / "results.json").read_text())
 
 
@@ -169,12 +157,3 @@ def test_certificates_are_for_one_use(rendered: dict[str, dict[str, t.Any]]) -> 
     assert (west["certificate"], west["private_key"]) == ("a certificate", "its key"), "what an earlier run wrote"
     assert (hidden["usages"], hidden["common_name"], hidden["dns_names"], hidden["ip_addresses"]) == (["client"], "hidden", [], [])
     assert rendered["none"]["requests"] == []
-
-
-@pytest.mark.parametrize("name", ["kaas", "observer"])
-def test_no_rule_about_something_else_waits_for_an_infrastructure(name: str) -> None:
-    """By infrastructure="" Query sees that it need not ask their sidecars, one of which may hang."""
-    expressions = [rule["expr"] for group in yaml.safe_load((ROLE / f"files/rules/{name}.yaml").read_text())["groups"] for rule in group["rules"]]
-    selectors = [found for expression in expressions for found in re.findall(r"[\w:]+{[^}]+}", expression)]
-    assert len(selectors) > 15
-    assert [selector for selector in selectors if 'infrastructure=""' not in selector] == []

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import pathlib
 import subprocess
-import sys
 import typing as t
 
+import _rendering
 import pytest
 import yaml
 from _programs import find_program
@@ -82,18 +81,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, t.A
         "observer_receive_public_url": "https://receive.example.com:19291",
         "__observer_read": {"resources": []},
         "__observer_certificates": {"authorities": {"agents-ca": {"certificate": "x"}, "inside-ca": {"certificate": "x"}}, "certificates": {}},
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "role_path": str(ROLE),
-        "folder": str(folder),
     }
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | yaml.safe_load((ROLE / "vars/main.yml").read_text())
-    inventory = {"all": {"vars": defaults | given}, "variants": {"hosts": VARIANTS}, "bad": {"hosts": {name: given for name, (given, _words) in BAD.items()}}}
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "playbook.yml").write_text(PLAYBOOK)
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), str(folder / "playbook.yml")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    bad = {name: changes for name, (changes, _words) in BAD.items()}
+    inventory = {"all": {"vars": _rendering.variables(folder, **given)}, "variants": {"hosts": VARIANTS}, "bad": {"hosts": bad}}
+    _rendering.play(folder, inventory, PLAYBOOK)
     return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 

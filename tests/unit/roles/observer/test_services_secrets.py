@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
-import subprocess
-import sys
 import typing as t
 
+import _rendering
 import yaml
 
 ROOT = pathlib.Path(__file__).parents[4]
@@ -26,15 +24,12 @@ SECRETS: dict[str, list[dict[str, t.Any]]] = {
 
 def test_secrets_are_looked_for_before_anything_is_written(tmp_path: pathlib.Path) -> None:
     (task,) = [task for task in yaml.safe_load((ROLE / "tasks/present.yml").read_text()) if task["name"] == "Refuse services whose Secrets are not there"]
-    given = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | yaml.safe_load((ROLE / "vars/main.yml").read_text())
-    given |= {"observer_services": [{"name": "api", "url": "https://a.example", "request": {"basic_auth_secret": "login"}}]}
-    given |= {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    services = [{"name": "api", "url": "https://a.example", "request": {"basic_auth_secret": "login"}}]
     hosts = {name: {"__observer_read": {"resources": resources}} for name, resources in SECRETS.items()}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": given, "hosts": hosts}}))
-    (tmp_path / "playbook.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "playbook.yml")]
-    environment = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_CALLBACK_FORMAT_PRETTY": "false", "ANSIBLE_NOCOLOR": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    inventory = {"all": {"vars": _rendering.variables(tmp_path, observer_services=services), "hosts": hosts}}
+    playbook = yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
+    environment = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_CALLBACK_FORMAT_PRETTY": "false", "ANSIBLE_NOCOLOR": "1"}
+    done = _rendering.run(tmp_path, inventory, playbook, **environment)
     failed = {line.split("[")[1].split("]")[0]: line for line in done.stdout.splitlines() if "FAILED!" in line}
     assert set(failed) == set(SECRETS) - {"whole"}, done.stdout[-3000:]
     assert "'api' wants username and password of Secret 'login'" in failed["without"]

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import pathlib
 import re
 import subprocess
-import sys
 import typing as t
 
+import _rendering
 import pytest
 import yaml
 from _programs import find_program
@@ -219,13 +218,13 @@ PLAYBOOK = """
 - hosts: all
   gather_facts: false
   vars:
-    problems: "{{ lookup('ansible.builtin.template', role ~ '/templates/_problems.j2') | split('\\n') | map('trim') | select | list }}"
+    problems: "{{ lookup('ansible.builtin.template', role_path ~ '/templates/_problems.j2') | split('\\n') | map('trim') | select | list }}"
     everything:
       problems: "{{ problems }}"
       manifests: "{{ dict(__observer_templates | zip(lookup('ansible.builtin.template',
-        *(__observer_templates | map('regex_replace', '^(.*)$', role ~ '/templates/\\\\1.yml.j2')), wantlist=True))) }}"
-      alertmanager: "{{ lookup('ansible.builtin.template', role ~ '/templates/_alertmanager_config.yml.j2') }}"
-      rules: "{{ lookup('ansible.builtin.template', role ~ '/templates/_rules.yml.j2') }}"
+        *(__observer_templates | map('regex_replace', '^(.*)$', role_path ~ '/templates/\\\\1.yml.j2')), wantlist=True))) }}"
+      alertmanager: "{{ lookup('ansible.builtin.template', role_path ~ '/templates/_alertmanager_config.yml.j2') }}"
+      rules: "{{ lookup('ansible.builtin.template', role_path ~ '/templates/_rules.yml.j2') }}"
       authorities: "{{ __observer_authorities }}"
       requests: "{{ __observer_certificate_requests }}"
   tasks:
@@ -241,24 +240,12 @@ PLAYBOOK = """
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, t.Any]]:
     folder = tmp_path_factory.mktemp("rendered")
-    defaults = yaml.safe_load((ROLE / "defaults/main.yml").read_text()) | yaml.safe_load((ROLE / "vars/main.yml").read_text())
-    local = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "role": str(ROLE),
-        "role_path": str(ROLE),
-        "folder": str(folder),
-    }
     inventory = {
-        "all": {"vars": defaults | GIVEN | local},
+        "all": {"vars": _rendering.variables(folder, **GIVEN)},
         "variants": {"hosts": VARIANTS},
         "bad": {"hosts": {name: variables for name, (variables, words) in BAD.items()}},
     }
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    (folder / "playbook.yml").write_text(PLAYBOOK)
-    command = [sys.executable, "-m", "ansible", "playbook", "-i", str(folder / "hosts.yml"), "--forks", "4", str(folder / "playbook.yml")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    _rendering.play(folder, inventory, PLAYBOOK, forks=4)
     results = json.loads((folder / "results.json").read_text())
     for result in results.values():
         result["objects"] = [found for text in result.get("manifests", {}).values() for found in yaml.safe_load_all(text) if found]
