@@ -391,6 +391,9 @@ def fixture_observer(cluster, namespace, tmp_path):
         upstream(cluster, namespace, old="")
         observer = Observer(f"http://{local}:{ports['query']}", processes["importer"])
         eventually(lambda: observer.expects() == {"old"}, 30, "the registry is not seen")
+        # the API server learns late of the endpoints where the machine is busy
+        proxy = f"{base}/services/thanos-query:9090/proxy/-/ready"
+        eventually(lambda: cluster.request("GET", proxy)[0] == 200, 60, "the API server does not reach Query")
         yield observer
     cluster.request("DELETE", f"{base}/pods/thanos-query?gracePeriodSeconds=0")
 
