@@ -252,9 +252,9 @@ class Lab:
             "ANSIBLE_CONFIG": str(TOP / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_STDOUT_CALLBACK": "default",
-            "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback"),
+            "ANSIBLE_CALLBACK_PLUGINS": str(TOP / "tests" / "callback"),
             "ANSIBLE_CALLBACKS_ENABLED": "results",
-            "END_TO_END_RESULTS": str(results),
+            "TEST_RESULTS": str(results),
             "END_TO_END_SLOT": str(SLOT),
         }
         begin = time.monotonic()

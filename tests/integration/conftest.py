@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 START_TIMEOUT = 90
+CALLBACKS = pathlib.Path(__file__).parents[1] / "callback"
 
 AUDIT_POLICY = """
 apiVersion: audit.k8s.io/v1
@@ -264,32 +265,25 @@ def run_playbook(tmp_path: pathlib.Path) -> t.Callable[..., Playbook]:
         for name, text in (files or {}).items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(text)
-        out = tmp_path / "result.json"
+        out = tmp_path / "results.jsonl"
         out.unlink(missing_ok=True)
-        tasks = [
-            {"name": "Under test", module: dict(arguments), "register": "result", "ignore_errors": True},
-            {
-                "name": "Save",
-                "ansible.builtin.copy": {"content": "{{ result | to_json }}", "dest": str(out), "mode": "0600"},
-                "check_mode": False,
-                "diff": False,
-            },
-        ]
         play = {
             "name": "Test",
             "hosts": "localhost",
             "gather_facts": False,
             "vars": dict(variables or {}),
             "module_defaults": dict(defaults or {}),
-            "tasks": tasks,
+            "tasks": [{"name": "Under test", module: dict(arguments), "ignore_errors": True}],
         }
         play["vars"]["ansible_python_interpreter"] = sys.executable
         (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
         ansible = pathlib.Path(sys.executable).parent / "ansible-playbook"
         environment = {**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default"}
+        environment |= {"ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS), "ANSIBLE_CALLBACKS_ENABLED": "results", "TEST_RESULTS": str(out)}
         command = [str(ansible), "-i", "localhost,", "-c", "local", str(tmp_path / "play.yml"), *flags]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300, check=False)
         output = done.stdout + done.stderr
-        return Playbook(done.returncode, output, json.loads(out.read_text()) if out.exists() else {})
+        lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+        return Playbook(done.returncode, output, next(({"failed": line["status"] != "ok"} | line["result"] for line in lines if "name" in line), {}))
 
     return run

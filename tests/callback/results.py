@@ -15,8 +15,8 @@ from ansible.plugins.callback import CallbackBase
 DOCUMENTATION = """
 name: results
 type: notification
-short_description: Write each task's result as a line of JSON to the file END_TO_END_RESULTS
-description: For the tests of this folder.
+short_description: Write each task's result as a line of JSON to the file TEST_RESULTS
+description: For tests, which spare a task that saves a result.
 """
 
 
@@ -27,7 +27,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NEEDS_ENABLED = True
 
     def _write(self, **line: t.Any) -> None:
-        with pathlib.Path(os.environ["END_TO_END_RESULTS"]).open("a") as file:
+        with pathlib.Path(os.environ["TEST_RESULTS"]).open("a") as file:
             file.write(json.dumps(line, default=str) + "\n")
 
     def _task(self, status: str, result: t.Any) -> None:
