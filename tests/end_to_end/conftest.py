@@ -328,7 +328,8 @@ def lab(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -
 class Deployment:
     """How a deployment went: C(predicted) by --check --diff, C(first) the run that made it, C(second) the run after it.
 
-    C(fresh) false: it was there before (END_TO_END_KEEP); then C(predicted) and C(second) are the same run as C(first).
+    C(fresh) false: it was there before (END_TO_END_KEEP), or test_10, which looks at these runs, is not of this session; then C(predicted) and C(second) are
+    the same run as C(first).
     """
 
     fresh: bool
@@ -340,7 +341,7 @@ class Deployment:
 
     def need_fresh(self) -> None:
         if not self.fresh:
-            pytest.skip("it was deployed before this session (END_TO_END_KEEP)")
+            pytest.skip("it was deployed before this session (END_TO_END_KEEP), or without test_10")
 
 
 def writes(events: list[dict[str, t.Any]]) -> list[str]:
@@ -373,15 +374,21 @@ def _deploy(lab: Lab, playbook: str, clusters: t.Sequence[str], fresh: bool, var
 
 
 @pytest.fixture(scope="session")
-def observer(lab: Lab) -> Deployment:
-    """The Observer runs in test-observer: three receives, factor 3."""
-    return _deploy(lab, "observer", [OBSERVER], not lab.exists(OBSERVER, "namespace", NAMESPACE))
+def looked_at(request: pytest.FixtureRequest) -> bool:
+    """Whether a test of this session looks at how deployments went."""
+    return any(item.path.name in ("test_10_deploy.py", "test_20_data.py") for item in request.session.items)
 
 
 @pytest.fixture(scope="session")
-def kaas(lab: Lab, observer: Deployment) -> Deployment:
+def observer(lab: Lab, looked_at: bool) -> Deployment:
+    """The Observer runs in test-observer: three receives, factor 3."""
+    return _deploy(lab, "observer", [OBSERVER], looked_at and not lab.exists(OBSERVER, "namespace", NAMESPACE))
+
+
+@pytest.fixture(scope="session")
+def kaas(lab: Lab, observer: Deployment, looked_at: bool) -> Deployment:
     """test-alpha and test-beta report and are registered."""
-    fresh = not any(lab.exists(cluster, "namespace", "observer-agent") for cluster in (ALPHA, BETA))
+    fresh = looked_at and not any(lab.exists(cluster, "namespace", "observer-agent") for cluster in (ALPHA, BETA))
     return _deploy(lab, "kaas_onboard", [OBSERVER, ALPHA, BETA], fresh)
 
 

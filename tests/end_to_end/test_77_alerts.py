@@ -81,7 +81,8 @@ def both(name: str, **labels: str) -> tuple[tuple[str, dict[str, str]], tuple[st
 
 
 def node(lab: t.Any) -> str:
-    return lab.get(ALPHA, "nodes")[0]["metadata"]["name"]
+    """The one that runs; a story makes another that does not."""
+    return lab.name(ALPHA)
 
 
 def machine(lab: t.Any, *command: str, check: bool = True) -> str:
@@ -164,12 +165,44 @@ def prepare(lab: t.Any) -> None:
         lab,
         workload("StatefulSet", "not-ready", pod(readinessProbe=NOT_READY), serviceName="faults", replicas=2),
         workload("DaemonSet", "not-ready", pod(readinessProbe=NOT_READY)),
-        workload("Deployment", "torn", pod(), replicas=1),
-        autoscaler("torn", 2, 3),
     )
-    # it is given one replica again each time that the autoscaler wants two
-    lab.wait_until(lambda: lab.get(ALPHA, "hpa", "torn", "-n", NAMESPACE)["status"].get("desiredReplicas") == 2, 60, "the autoscaler to want two replicas")
-    lab.kubectl(ALPHA, "scale", "deployment", "torn", "-n", NAMESPACE, "--replicas=1")
+    TEARING.begin(lab)
+
+
+class Tearing:
+    """A Deployment is given one replica again each time that its autoscaler wants two, from before anybody looks: one change lasts for 15 minutes."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.tellings = 0
+
+    def begin(self, lab: t.Any) -> None:
+        self.end(lab)
+        # under a new name, for what was seen of an earlier one is remembered
+        self.tellings += 1
+        name = f"torn-{self.tellings}"
+        self.over = threading.Event()
+        apply(lab, workload("Deployment", name, pod(), replicas=1), autoscaler(name, 2, 3))
+        self.threads = [threading.Thread(target=self.tear, args=(lab, name, self.over), daemon=True)]
+        self.threads[0].start()
+        lab.wait_until(lambda: lab.get(ALPHA, "hpa", name, "-n", NAMESPACE)["status"].get("desiredReplicas") == 2, 60, "the autoscaler to want two replicas")
+
+    @staticmethod
+    def tear(lab: t.Any, name: str, over: threading.Event) -> None:
+        while not over.wait(2):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                lab.kubectl(ALPHA, "scale", "deployment", name, "-n", NAMESPACE, "--replicas=1", check=False)
+
+    def end(self, lab: t.Any) -> None:
+        self.over.set()
+        for thread in self.threads:
+            thread.join(30)
+        if self.tellings:
+            delete(lab, "hpa,deployments", f"torn-{self.tellings}")
+
+
+TEARING = Tearing()
 
 
 def autoscaler(name: str, least: int, most: int) -> dict[str, t.Any]:
@@ -191,24 +224,15 @@ def prepared(lab: t.Any) -> t.Iterator[None]:
 
 
 @on_alpha(
-    ("KubeHpaReplicasMismatch", HERE | {"horizontalpodautoscaler": "torn"}),
+    ("KubeHpaReplicasMismatch", HERE | {"horizontalpodautoscaler": "torn-.+"}),
     ("KubeHpaMaxedOut", HERE | {"horizontalpodautoscaler": "maximum"}),
     ("KubeHpaInactive", HERE | {"horizontalpodautoscaler": "maximum"}),
 )
 def autoscalers(lab: t.Any) -> t.Iterator[None]:
     apply(lab, workload("Deployment", "maximum", pod(), replicas=3), autoscaler("maximum", 1, 2))
-    over = threading.Event()
-
-    def tear() -> None:
-        while not over.wait(3):
-            lab.kubectl(ALPHA, "scale", "deployment", "torn", "-n", NAMESPACE, "--replicas=1", check=False)
-
-    thread = threading.Thread(target=tear, daemon=True)
-    thread.start()
     yield
-    over.set()
-    thread.join(30)
-    delete(lab, "hpa,deployments", "maximum", "torn")
+    TEARING.end(lab)
+    delete(lab, "hpa,deployments", "maximum")
 
 
 @on_alpha(

@@ -32,7 +32,7 @@ def static_pod(component: str, *arguments: str) -> dict[str, t.Any]:
 
 def kubeadm(proxy: str, *pods: dict[str, t.Any]) -> dict[str, t.Any]:
     config_map = {"data": {"config.conf": yaml.safe_dump({"kind": "KubeProxyConfiguration", "metricsBindAddress": proxy})}}
-    return {"__kaas_agent_kind": "kubeadm", "__kaas_agent_control_plane_objects": {"results": [{"resources": [config_map]}, {"resources": list(pods)}]}}
+    return {"__kaas_agent_kind": "kubeadm", "__kaas_agent_answers": {"kube-proxy": [config_map], "control plane": list(pods)}}
 
 
 def pod(namespace: str, *ports: tuple[str | None, int], **more: t.Any) -> dict[str, t.Any]:
@@ -41,17 +41,15 @@ def pod(namespace: str, *ports: tuple[str | None, int], **more: t.Any) -> dict[s
 
 
 def looked(**found: list[dict[str, t.Any]]) -> dict[str, t.Any]:
-    """What the role registers of its look at the applications' pods."""
-    wanted = "{{ __kaas_agent_applications_wanted | selectattr('key', 'equalto', '%s') | first }}"
-    names = {name: name.replace("_", "-") for name in found}
-    return {"results": [{"item": wanted % names[name], "resources": pods} for name, pods in found.items()]}
+    """What the role makes of its look at the applications' pods."""
+    return {"pods of " + name.replace("_", "-"): pods for name, pods in found.items()}
 
 
 VARIANTS: dict[str, dict[str, t.Any]] = {
     "minimal": {},
     "full": {"kaas_agent_profile": "full"},
     "k3s": {"__kaas_agent_kind": "k3s"},
-    "hosted": {"__kaas_agent_kind": "hosted", "__kaas_agent_control_plane_objects": {"results": [{"resources": []}, {"resources": []}]}},
+    "hosted": {"__kaas_agent_kind": "hosted", "__kaas_agent_answers": {"kube-proxy": [], "control plane": []}},
     "kubeadm-default": kubeadm(
         "",
         static_pod("kube-scheduler", "--bind-address=127.0.0.1"),
@@ -76,7 +74,7 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
         "kaas_agent_metric_labels": {"pods": ["app.kubernetes.io/name"]},
     },
     "applications": {
-        "__kaas_agent_application_pods": looked(
+        "__kaas_agent_answers": looked(
             ingress_nginx=[pod("ingress-nginx", ("http", 80), ("metrics", 10254)), pod("kube-system", ("metrics", 10255))],
             traefik=[pod("gone", ("metrics", 9100), deletionTimestamp="2026-01-01T00:00:00Z")],
             cert_manager=[pod("default", ("http-metrics", 9402), ("http-healthz", 9403))],
@@ -91,7 +89,7 @@ VARIANTS: dict[str, dict[str, t.Any]] = {
     },
     "applications-full": {
         "kaas_agent_profile": "full",
-        "__kaas_agent_application_pods": looked(
+        "__kaas_agent_answers": looked(
             ingress_nginx=[pod("ingress-nginx", ("metrics", 10254))],
             traefik=[pod("kube-system", ("web", 8000), ("metrics", 9100))],
             cert_manager=[pod("cert-manager", ("http-healthz", 9403))],
