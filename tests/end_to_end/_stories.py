@@ -70,14 +70,18 @@ class Story:
     seconds: float
     # none of its alerts fires any more so long after its end; 0: they look back for longer than a test can wait
     ends_within: float
+    # but these, which look back longer
+    remembered: frozenset[str] = frozenset()
 
 
-def story(*expects: tuple[str, t.Mapping[str, str]], seconds: float = 180, ends_within: float = 0, cluster: str = "") -> t.Callable[[t.Any], Story]:
+def story(
+    *expects: tuple[str, t.Mapping[str, str]], seconds: float = 180, ends_within: float = 0, remembered: t.Iterable[str] = (), cluster: str = ""
+) -> t.Callable[[t.Any], Story]:
     """Decorates a generator function that takes the lab and yields once."""
     found = tuple(Expected(name, tuple(sorted((({"cluster": cluster} if cluster else {}) | dict(labels)).items()))) for name, labels in expects)
 
     def made(tell: t.Callable[[t.Any], t.Iterator[None]]) -> Story:
-        return Story(tell.__name__, found, contextlib.contextmanager(tell), seconds, ends_within)
+        return Story(tell.__name__, found, contextlib.contextmanager(tell), seconds, ends_within, frozenset(remembered))
 
     return made
 
@@ -196,7 +200,8 @@ def tell(lab: t.Any, stories: t.Sequence[Story], watch: Watch, told: Told, say: 
         for expected in one.expects:
             if expected not in told.seen:
                 told.missing[expected] = f" within {one.seconds * PATIENCE:.0f} s"
-    lasting = [(one, expected) for one in stories if one.ends_within for expected in one.expects if expected in told.seen]
+    ending = [(one, expected) for one in stories if one.ends_within for expected in one.expects if expected.alert not in one.remembered]
+    lasting = [(one, expected) for one, expected in ending if expected in told.seen]
     # Query shows what the ruler wrote last for as long as its lookback
     while lasting:
         lasting = [(one, expected) for one, expected in lasting if watch.fires(expected) or watch.answered < ended]

@@ -241,6 +241,7 @@ def autoscalers(lab: t.Any) -> t.Iterator[None]:
     ("KubeDeploymentReplicasMismatch", HERE | {"deployment": "crashes"}),
     ("KubePdbNotEnoughHealthyPods", HERE | {"poddisruptionbudget": "crashes"}),
     ends_within=120,
+    remembered=["KubePodCrashLooping"],
 )
 def crashes(lab: t.Any) -> t.Iterator[None]:
     small = {"limits": {"memory": "40Mi", "cpu": "500m"}}
