@@ -294,7 +294,9 @@ def prometheus_volume(lab: t.Any) -> t.Iterator[None]:
 )
 def sidecar(lab: t.Any) -> t.Iterator[None]:
     """It does not reach its Prometheus, so Query gets errors from it; and there is a group of rules that takes part of an answer."""
-    group = {"name": "faults", "partial_response_strategy": "warn", "rules": [{"record": "faults:up", "expr": 'count(up{observer!="",job="prometheus"})'}]}
+    rule = {"record": "faults:up", "expr": 'count(up{observer!="",job="prometheus"})'}
+    # often, for Query leaves out after some seconds what does not answer
+    group = {"name": "faults", "interval": "1s", "partial_response_strategy": "warn", "rules": [rule]}
     with changed(lab, "configmap", "thanos-ruler-rules", faults__yaml=json.dumps({"groups": [group]})):
         lab.wait_until(lambda: lab.query("faults:up"), 120, "the series of a new rule", 3)
         with unreachable(lab, "prometheus-1", "prometheus", 9090, "-o", "lo"):
