@@ -73,11 +73,11 @@ EXAMPLES = r"""
 
 - name: Say how many there are
   ansible.builtin.debug:
-    msg: "{{ found.results[0].resources | length }} nodes, {{ found.results[1].resources | length }} pods"
+    msg: "{{ found.answers[0].resources | length }} nodes, {{ found.answers[1].resources | length }} pods"
 """
 
 RETURN = r"""
-results:
+answers:
   description: An entry for each of O(objects), in their order.
   returned: success
   type: list
@@ -122,7 +122,8 @@ def main() -> None:
         found = _objects.read(client, module.params["objects"])
     except ObserverError as error:
         module.fail_json(msg=str(error), requests=client.requests if client else 0)
-    module.exit_json(changed=False, results=[{"resources": resources} for resources in found], requests=client.requests)
+    # not "results", which Ansible takes for those of a loop and shows in spite of no_log
+    module.exit_json(changed=False, answers=[{"resources": resources} for resources in found], requests=client.requests)
 
 
 if __name__ == "__main__":

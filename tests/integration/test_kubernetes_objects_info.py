@@ -34,9 +34,9 @@ def test_many_questions_in_one_task(cluster, space, run_playbook):
     ]
     done = run_playbook(MODULE, {"kubeconfig": cluster.kubeconfig, "objects": questions}, "--check")
     assert done.code == 0 and not done.result["failed"], done.output
-    named = [[item["metadata"]["name"] for item in entry["resources"]] for entry in done.result["results"]]
+    named = [[item["metadata"]["name"] for item in entry["resources"]] for entry in done.result["answers"]]
     assert named == [["a"], [], ["b"], ["a"], [space], [], ["exempt"]]
-    first = done.result["results"][0]["resources"][0]
+    first = done.result["answers"][0]["resources"][0]
     assert (first["apiVersion"], first["kind"], first["data"]) == ("v1", "ConfigMap", {"is": "a"})
     assert not done.result["changed"]
     assert done.result["requests"] == len(questions) + 1

@@ -137,6 +137,11 @@ def test_modules_say_what_they_can(module: str, documentation: dict[str, dict[st
     assert documentation[module]["return"] is not None
 
 
+def test_no_module_returns_results(documentation: dict[str, dict[str, t.Any]]) -> None:
+    """Ansible takes C(results) for those of a loop, and shows them in spite of no_log."""
+    assert [name for name, found in documentation.items() if "results" in (found.get("return") or {})] == []
+
+
 def test_modules_of_kubernetes_are_in_its_action_group(documentation: dict[str, dict[str, t.Any]]) -> None:
     group = {item for item in load("meta/runtime.yml")["action_groups"]["kubernetes"] if isinstance(item, str)}
     assert group == {module for module in MODULES if "kubeconfig" in documentation[module]["doc"].get("options", {})}
